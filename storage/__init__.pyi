@@ -75,6 +75,7 @@ from .tables.kinds import KINDS as KINDS
 from .tables.kinds import CellKind as CellKind
 from .tables.kinds import Kind as Kind
 from .tables.kinds import rows_per_image as rows_per_image
+from .tables.no_pandas import HiddenPandas as HiddenPandas
 from .tables.no_pandas import keep_pandas_out as keep_pandas_out
 from .tables.records import CellRow as CellRow
 from .tables.records import CellStatus as CellStatus

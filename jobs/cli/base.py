@@ -123,6 +123,13 @@ class Group(click.Group):
                 ]
                 formatter.write_dl(rows)
 
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Run the command line in a process of its own, whose packages all do without pandas."""
+        import storage
+
+        sys.meta_path.insert(0, storage.HiddenPandas())
+        return super().__call__(*args, **settings)
+
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command line, whatever its streams and its working directory are."""
         prepare_streams()

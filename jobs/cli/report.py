@@ -72,13 +72,14 @@ def report(
     if figures or not is_markdown:
         check_extra("a report with charts", "--markdown needs no extra")
     check_places(output, figures)
-    found = read_report(results, storage.resolve_run(results, run))
-    if is_markdown and output:
-        write_markdown(found, output)
-    elif is_markdown:
-        show(markdown_report(found))
-    elif output:
-        write_page(results, found, output)
+    with storage.one_moment():
+        found = read_report(results, storage.resolve_run(results, run))
+        if is_markdown and output:
+            write_markdown(found, output)
+        elif is_markdown:
+            show(markdown_report(found))
+        elif output:
+            write_page(results, found, output)
     if figures:
         narrate(f"wrote {len(write_figures(found, figures))} figures to {figures}")
     if output:

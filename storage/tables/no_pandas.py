@@ -1,4 +1,4 @@
-"""Keeps pandas out of a process: pyarrow imports it if it can, for 42 MiB that no task needs."""
+"""Keeps pandas out of a process: pyarrow imports it if it can, for half a second and 42 MiB."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import sys
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 
-class _Hidden(MetaPathFinder):
-    """Finds no pandas, nor lets others find it."""
+class HiddenPandas(MetaPathFinder):
+    """Finds no pandas while it is the first of `sys.meta_path`, nor lets others find it."""
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         """Refuse pandas; leave all else to others."""
@@ -28,7 +25,10 @@ def keep_pandas_out() -> None:
 
     It looks for pandas once, at the first conversion: which is made here, while there is none.
     """
-    hidden = _Hidden()
+    import numpy as np  # whoever only hides pandas needs neither
+    import pyarrow as pa
+
+    hidden = HiddenPandas()
     sys.meta_path.insert(0, hidden)
     try:
         pa.chunked_array([pa.array(np.zeros(1))]).to_numpy()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pyarrow as pa
 
 TIMED_COLUMNS = {
     "records": ("cell_id", "round", "forward_ms"),
@@ -41,6 +40,9 @@ RoundSums = dict[RoundKey, RoundSum]
 
 def sum_round_times(name: str, table: pa.Table) -> RoundSums:
     """Sum the times of a table of TIMED_COLUMNS by round; images without a time do not count."""
+    import pyarrow as pa  # as in answers.py
+    import pyarrow.compute as pc
+
     keys = [column for column in TIMED_COLUMNS[name] if column != "forward_ms"]
     timed = table.filter(pc.is_valid(table["forward_ms"]))
     # One thread: sums of the same rows must have the same last bit when a run is resumed.

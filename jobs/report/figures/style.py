@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+from altair.utils import schemapi
 
 from jobs.common.formatting import Row
 from jobs.common.text import escape_all
+
+# Altair compares all parts of a chart with the schema of Vega-Lite, and then the whole chart: more
+# than half of the time of drawing. The tests do it (tests/jobs/report/conftest.py).
+schemapi.disable_debug_mode()
 
 # Distinguishable in any colour vision (Okabe and Ito), without yellow, which is pale on white.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c"]
@@ -93,7 +98,9 @@ def make_data(rows: Sequence[Row], name: str = "") -> Any:
 
 def finish_chart(chart: Any, height: int) -> dict[str, Any]:
     """Returns a chart as JSON, as wide as its container, without the URL of its schema."""
-    spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
+    spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict(
+        validate=False
+    )
     del spec["$schema"]
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["config"] = _CONFIG

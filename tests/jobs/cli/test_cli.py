@@ -425,3 +425,18 @@ def test_load_is_asked_for_alone(root: Path) -> None:
     assert "--format is of --load" in done.output
     done = gfjobs("summary", "first", "--load", "--results", root)
     assert "measures no load" in done.output + str(done.exception)
+
+
+def test_commands_do_without_pandas(root: Path) -> None:
+    """Pyarrow would import it for its first conversion, which takes half a second.
+
+    Only a process that is the command's own is kept from it: tests are not.
+    """
+    code = (
+        "import sys\nfrom jobs.cli import main\n"
+        f"sys.argv = ['gfjobs', 'runs', '--results', {str(root)!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "import pyarrow\npyarrow.array(['text'])\n"
+        "sys.exit('pandas' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
