@@ -39,11 +39,20 @@ def read_until(fields: Mapping[str, Value]) -> Until | None:
 
 
 def check_baseline(entries: Mapping[str, Value], grid: Grid) -> None:
-    """Record a problem if ratios are wanted, and no model has one time that they can be to."""
+    """Record a problem if ratios are wanted, and no model has one time that they can be to.
+
+    Also if no other model has a ratio to it.
+    """
     until = grid.latency.until
     if until is None or until.of != "ratio" or not grid.models:
         return
-    if find_baseline(grid) is None:
+    baseline = find_baseline(grid)
+    if baseline is not None and all(model.name == baseline for model in grid.models):
+        entries["latency"].problem(
+            f"`until` is of ratios, and {baseline}, the baseline, is the only model",
+            "another model, or the width of means: `until: 1%`",
+        )
+    if baseline is None:
         entries["latency"].problem(
             "`until` is of ratios, and no model without exits is the baseline",
             "`baseline: MODEL`, one without exits, or the width of means: `until: 1%`",

@@ -32,6 +32,9 @@ from jobs.grid.reader import MAX_REQUESTS, MIN_ARRIVALS_PER_S
 from jobs.plan.task import common_threshold
 
 P99 = 99
+P99_SAMPLES = 662
+"""Samples that it needs: what `samples_for(99)` is in SQL."""
+
 SIMULATED_POINTS = 40
 """Shared thresholds of a model that are simulated, spread evenly over all of them."""
 
@@ -50,6 +53,7 @@ class Candidate:
         per_s: the rate of arrivals.
         p99_ms: of the response there; None if it is overloaded, or has too few requests.
         is_simulated: it was not measured.
+        timed: how many times of each exit the simulation draws from; None if it was measured.
     """
 
     row: Row
@@ -57,6 +61,7 @@ class Candidate:
     per_s: float
     p99_ms: float | None
     is_simulated: bool
+    timed: int | None = None
 
     @property
     def name(self) -> str:
@@ -78,12 +83,14 @@ class RateLimit:
             none was, or if it was not served.
         simulated_per_s: the highest rate in the simulation; 0 if even a single request is too slow,
             None without exit costs.
+        timed: how many times of each exit the simulation draws from.
     """
 
     row: Row
     acc1: float | None
     measured: Candidate | None
     simulated_per_s: float | None
+    timed: int | None = None
 
     @property
     def name(self) -> str:
@@ -124,7 +131,9 @@ def choose_at_rate(
         if is_measured
         else [
             Candidate(
-                model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s)), is_simulated=True
+                *(model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s))),
+                is_simulated=True,
+                timed=model.timed,
             )
             for model in _simulable(root, run_id, rows, narrowing)
         ]
@@ -196,9 +205,10 @@ def find_rates(
             highest = cell
         model = simulated.pop(key, None)
         rate = model.highest_rate(limit_ms) if model else None
-        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate))
+        timed = model.timed if model else None
+        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate, timed))
     found += [
-        RateLimit(model.row, model.acc1, None, model.highest_rate(limit_ms))
+        RateLimit(model.row, model.acc1, None, model.highest_rate(limit_ms), model.timed)
         for model in simulated.values()
     ]
     return found
@@ -281,6 +291,7 @@ class _Simulable:
     row: Row
     acc1: float | None
     mean_ms: float
+    timed: int
     simulate: Callable[[float], SimulatedResponses]
 
     def highest_rate(self, limit_ms: float) -> float:
@@ -368,7 +379,8 @@ def _make(
     is_timed = np.isin(image_ids, times.image_ids)
     ids, exits = image_ids[is_timed], exits[is_timed]
     mean_ms = float(times.ms.mean(axis=(0, 1))[exits].mean())
-    return _Simulable(row, acc1, mean_ms, partial(simulate_rate, times, ids, exits))
+    timed = times.ms.shape[0] * times.ms.shape[1]
+    return _Simulable(row, acc1, mean_ms, timed, partial(simulate_rate, times, ids, exits))
 
 
 def _nothing_known(

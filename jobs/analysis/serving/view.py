@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.analysis.serving.limit import Candidate, RateLimit
+from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
 from jobs.common.formatting import (
     SETTING,
     Row,
@@ -53,6 +53,7 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         said.append(
             f"to be sure, serve it: measure: [serving], serving: {{arrivals: [{best.per_s:g}]}}"
         )
+    said += _few_times([each.timed for each in every])
     if best.acc1 is None:
         said.append("accuracy is not known without an all-exit pass (measure: [accuracy])")
     if lender := best.row.get("accuracy_from"):
@@ -62,7 +63,19 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         )
     table = text_table(("", *axes, "acc@1", "p99 ms", f"within {limit_ms:g} ms"), rows)
     parts = ["".join(f"{fold(line, indent='')}\n" for line in lines), table]
-    return "\n".join([*parts, *("".join(f"– {fold(each)}\n") for each in said)])
+    return "\n".join([*parts, "".join(f"{fold(f'– {each}')}\n" for each in said)])
+
+
+def _few_times(timed: Sequence[int | None]) -> list[str]:
+    """Say if simulations draw from fewer times than a 99th percentile needs."""
+    fewest = min((number for number in timed if number is not None), default=P99_SAMPLES)
+    if fewest >= P99_SAMPLES:
+        return []
+    said = (
+        f"simulated from {fewest:,} times of each exit: rare slow ones may be missing, a p99 needs"
+        f" {P99_SAMPLES}; time more images or rounds"
+    )
+    return [said]
 
 
 def _find_varying(rows: Sequence[Row]) -> list[str]:
@@ -112,7 +125,8 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         f"{fold(f'– accuracy is borrowed from {lender}; `gfjobs curve` has its bound')}\n"
         for lender in lenders
     )
-    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{borrowed}"
+    few = "".join(f"{fold(f'– {each}')}\n" for each in _few_times([each.timed for each in found]))
+    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{few}{borrowed}"
 
 
 def _rate(per_s: float | None) -> str:

@@ -247,9 +247,19 @@ def test_rounds_until_a_figure_is_known(
     text: str, expected: Until, write_grid: Callable, read: Callable
 ) -> None:
     """A width and a range of rounds, whose most are the rounds; without a range 3 to 40."""
-    path = write_grid(f"models: [flat.safetensors]\ndatasets: [digits]\nlatency: {text}\n")
+    models = "[flat.safetensors, dynn.safetensors]"
+    path = write_grid(f"models: {models}\ndatasets: [digits]\nlatency: {text}\n")
     latency = read(path).latency
     assert (latency.until, latency.rounds) == (expected, expected.most)
+
+
+def test_ratios_need_a_second_model(write_grid: Callable, read: Callable) -> None:
+    """That of the baseline to itself is known at once, however wide its mean is."""
+    path = write_grid(
+        "models: [flat.safetensors]\ndatasets: [digits]\nlatency: {until: {ratio: 1%}}\n"
+    )
+    with pytest.raises(BadInputError, match="flat, the baseline, is the only model"):
+        read(path)
 
 
 @pytest.mark.parametrize("more", ["", "baseline: dynn\n"])

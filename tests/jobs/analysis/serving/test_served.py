@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import storage
-from jobs.analysis.serving.limit import choose_at_rate, find_rates, pass_of
+from jobs.analysis.serving.limit import P99_SAMPLES, choose_at_rate, find_rates, pass_of
 from jobs.analysis.serving.served import read_served
 from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.view import describe_candidates, describe_rates
@@ -111,6 +111,11 @@ def test_without_enough_requests_the_choice_is_simulated(root: Path, run_id: str
     text = describe_candidates(best, every, 1000.0)
     assert "simulated from exit costs, not measured" in " ".join(text.split())
     assert "serving: {arrivals: [40]}" in text
+    assert "simulated from 60 times of each exit" in text
+    (needed,) = storage.query(root, "select samples_for(99) as n").column("n").to_pylist()
+    assert needed == P99_SAMPLES
+    enough = [replace(each, timed=P99_SAMPLES) for each in every]
+    assert "times of each exit" not in describe_candidates(enough[0], enough, 1000.0)
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -132,6 +137,7 @@ def test_rates_of_the_simulation(root: Path, run_id: str) -> None:
     assert [each.simulated_per_s for each in none] == [0.0, 0.0]
     text = describe_rates(none, 1e-6)
     assert "none" in text
+    assert "simulated from 60 times of each exit" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
