@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from storage.tables.parquet import parquet_bytes
+from storage.tables.parquet import brief_parquet_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ def write_row_files(
             if table.num_rows:
                 file = f"{name}-{suffix}.parquet"
                 files[name] = (file,)
-                content = parquet_bytes(table)
+                content = brief_parquet_bytes(table)
                 (paths.data / file).write(content)
                 digests[file] = hashlib.sha256(content).hexdigest()
         paths.data.sync()
