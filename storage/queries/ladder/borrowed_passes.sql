@@ -15,17 +15,7 @@ pairs AS (
         p.device IS NOT DISTINCT FROM b.device AND p.cell_id <> b.cell_id AS is_own,
         p.device IS NOT DISTINCT FROM b.borrowed_from AND p.borrowed_from IS NULL AS is_lender
     FROM passes b
-    LEFT JOIN passes p
-        ON p.run_id = b.run_id
-        AND p.model IS NOT DISTINCT FROM b.model
-        AND p.checkpoint_sha256 IS NOT DISTINCT FROM b.checkpoint_sha256
-        AND p.exit_blocks IS NOT DISTINCT FROM b.exit_blocks
-        AND p.exit_rule IS NOT DISTINCT FROM b.exit_rule
-        AND p.dataset IS NOT DISTINCT FROM b.dataset
-        AND p.dataset_sha256 IS NOT DISTINCT FROM b.dataset_sha256
-        AND p.runtime IS NOT DISTINCT FROM b.runtime
-        AND p.precision IS NOT DISTINCT FROM b.precision
-        AND p.threads IS NOT DISTINCT FROM b.threads
+    LEFT JOIN passes p ON p.run_id = b.run_id AND same_work(p, b)
     WHERE b.borrowed_from IS NOT NULL
 ),
 found AS (

@@ -3,8 +3,8 @@
 -- arrival to answer, waiting included. A round that cannot keep up is ended (jobs/worker/serving.py):
 -- its last requests have no answer, how long the others took depends on how long it went on, and so
 -- the cell has no percentiles, and is_overloaded is true. Accuracy is that of the run's all-exit pass
--- at the cell's thresholds, of the most images; NULL without such a pass, and of a sample if the device
--- borrows its own.
+-- (matching_passes.sql) at the cell's thresholds; NULL if there is none or if it is not finished, and
+-- of a sample if the device borrows its own.
 WITH
 responded AS (
     SELECT r.run_id, r.cell_id,
@@ -50,24 +50,10 @@ lasted AS (
 ),
 sources AS (
     SELECT s.run_id, s.cell_id, s.threshold, s.thresholds, s.exit_blocks,
-        p.cell_id AS source_id, p.borrowed_from, p.images AS sample
+        p.pass_id AS source_id, p.borrowed_from, p.images AS sample
     FROM cells s
-    JOIN cells p
-        ON p.run_id = s.run_id AND p.kind = 'exits' AND p.status = 'done'
-        AND p.model IS NOT DISTINCT FROM s.model
-        AND p.checkpoint_sha256 IS NOT DISTINCT FROM s.checkpoint_sha256
-        AND p.exit_blocks IS NOT DISTINCT FROM s.exit_blocks
-        AND p.dataset IS NOT DISTINCT FROM s.dataset
-        AND p.dataset_sha256 IS NOT DISTINCT FROM s.dataset_sha256
-        AND p.device IS NOT DISTINCT FROM s.device
-        AND p.runtime IS NOT DISTINCT FROM s.runtime
-        AND p.precision IS NOT DISTINCT FROM s.precision
-        AND p.threads IS NOT DISTINCT FROM s.threads
-    WHERE s.kind = 'serving'
-    QUALIFY row_number() OVER (
-        PARTITION BY s.run_id, s.cell_id
-        ORDER BY p.images DESC, (p.node IS NOT DISTINCT FROM s.node) DESC, p.position, p.cell_id
-    ) = 1
+    JOIN matching_passes p ON p.run_id = s.run_id AND p.cell_id = s.cell_id
+    WHERE s.kind = 'serving' AND p.status = 'done'
 ),
 -- Rates of one threshold share their accuracy, so it is replayed once.
 replays AS (

@@ -229,6 +229,19 @@ def test_nothing_is_borrowed_without_a_lender(build: InMemory, fast: Row, reason
         assert [row for row in build.query(f"FROM {sql}") if row["device"] == "slow"] == []
 
 
+def test_only_the_named_device_of_the_same_run_lends(build: InMemory) -> None:
+    """Not another device that answered all images, nor that device in another run."""
+    store(build, fast={"status": "failed"})
+    lender, _ = plant(0)
+    third = {**FAST, "device": "third", "cell_id": "third"}
+    commit(build, build.cell("exits", **third), lender, np.arange(IMAGES))
+    build.store()
+    store(other := build.beside("run-2"))
+    other.store()
+    rows = build.query("FROM borrowed_passes")
+    assert {row["run_id"]: row["lender_id"] for row in rows} == {"run-1": None, "run-2": "exits-0"}
+
+
 def test_a_larger_sample_or_a_measured_pass_takes_the_place_of_a_sample(build: InMemory) -> None:
     """Once it is done; the smaller one is said by no view any more."""
     _, borrower, _ = store(build)

@@ -137,3 +137,28 @@ def test_cells_of_one_setting(build: Builder) -> None:
     ]
     expected = [(0, 0), (0, 1), (1, 0), (1, 1), *((each, each) for each in range(2, 11))]
     assert found == expected
+
+
+def test_cells_of_one_work(build: Builder) -> None:
+    """Alike in all that decides what is predicted but the device, where it is not known, too."""
+    build.cell()
+    build.cell(batch_size=8, kind="exits", device="gpu", node="node-b", images=3)
+    for change in (
+        {"model": "m"},
+        {"checkpoint_sha256": "c"},
+        {"exit_blocks": (1, 3)},
+        {"dataset": "other"},
+        {"dataset_sha256": "d1"},
+        {"runtime": "onnx"},
+        {"precision": "int8"},
+        {"threads": 9},
+        dict.fromkeys(("checkpoint_sha256", "dataset_sha256", "threads", "precision", "runtime")),
+    ):
+        build.cell(**change)
+    build.store()
+    sql = "SELECT a.position, b.position FROM cells a JOIN cells b ON same_work(a, b)"
+    found = [
+        tuple(row.values()) for row in storage.query(build.root, f"{sql} ORDER BY ALL").to_pylist()
+    ]
+    expected = [(0, 0), (0, 1), (1, 0), (1, 1), *((each, each) for each in range(2, 11))]
+    assert found == expected

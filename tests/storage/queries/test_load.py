@@ -144,6 +144,16 @@ def test_the_pass_of_most_images_gives_the_accuracy(build: Builder) -> None:
     assert "sample" not in row["note"]
 
 
+def test_a_pass_that_is_not_finished_gives_no_accuracy(build: Builder) -> None:
+    """It has answered only some of its images."""
+    passed = build.cell("exits", exit_blocks=(1,), model="early", images=9, status="running")
+    rows = {"image_id": [0, 0], "exit_block": [1, 3], "gate_score": [0.9, None]}
+    build.commit(passed, exits={**rows, "is_correct": True})
+    _respond(build, _served(build), [1.0] * 11)
+    build.store()
+    assert [row["acc1"] for row in build.query("FROM served")] == [None]
+
+
 def test_rounds_without_a_request(build: Builder) -> None:
     """They last as long as others, and are not taken for throttled ones."""
     some, none = _served(build, rounds=2), _served(build, arrivals_per_s=0.01)

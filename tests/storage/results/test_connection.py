@@ -279,6 +279,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "judged",
         "looked_at",
         "machines",
+        "matching_passes",
         "power_marks",
         "power_windows",
         "requests",
