@@ -193,6 +193,12 @@ class _Part:
         )
         agreement = {"images": IMAGES, "max_logit_difference": self._draw.random()}
         self._build.commit(routed, 0, 60, reference_agreement={"shard": 0, **agreement})
+        for size in (1, 8):
+            self._batches(self._cell("throughput", rounds=2, **EARLY, batch_size=size))
+        for per_s in (20.0, 40.0):
+            rate = {"arrivals_per_s": per_s, "arrivals_s": 4.0, "arrivals_seed": 0}
+            early = {**EARLY, "threshold": 0.5, "thresholds": (0.5,) * len(GATES)}
+            self._requests(self._cell("serving", rounds=2, **early, **rate))
 
     def _cell(self, kind: storage.CellKind, **changes: Any) -> storage.CellRow:
         position = 100 * self._place + self._cells
@@ -262,6 +268,50 @@ class _Part:
         for number, block in enumerate(EXITS):
             self._power(cell, "active", 2 * number + 2, self._draw.uniform(2, 9), exit_block=block)
 
+    def _batches(self, cell: storage.CellRow) -> None:
+        sizes = np.full(IMAGES // cell.batch_size, cell.batch_size)
+        for number in range(cell.rounds or 0):
+            forward_ms = sizes * self._draw.uniform(1, 2, len(sizes))
+            self._build.commit(
+                cell,
+                number,
+                throughput={
+                    "batch": np.arange(len(sizes)),
+                    "images": sizes,
+                    "forward_ms": forward_ms,
+                    "elapsed_ms": forward_ms + self._draw.random(len(sizes)),
+                },
+            )
+            self._state(cell, number, is_throttled=self._is_throttled(number))
+
+    def _requests(self, cell: storage.CellRow) -> None:
+        """At the higher rate the last requests have no answer."""
+        assert cell.arrivals_per_s is not None
+        count, unanswered = 80, 5 if cell.arrivals_per_s > 30 else 0
+        for number in range(cell.rounds or 0):
+            arrived_ms = np.cumsum(self._draw.exponential(1000 / cell.arrivals_per_s, count))
+            began_ms = arrived_ms + self._draw.random(count)
+            ended_ms = began_ms + self._draw.uniform(1, 2, count)
+            blocks = self._draw.choice(np.array(EXITS, np.int32), count)
+            kept, missing = slice(count - unanswered), [None] * unanswered
+            self._build.commit(
+                cell,
+                number,
+                responses={
+                    "request": np.arange(count),
+                    "image_id": np.arange(count) % IMAGES,
+                    "exit_block": [*blocks[kept].tolist(), *missing],
+                    "arrived_ms": arrived_ms,
+                    "began_ms": [*began_ms[kept].tolist(), *missing],
+                    "ended_ms": [*ended_ms[kept].tolist(), *missing],
+                },
+            )
+            self._state(cell, number, is_throttled=self._is_throttled(number))
+
+    def _is_throttled(self, number: int) -> bool:
+        """Whether a round under load was: the last of one run, whose cells the other has too."""
+        return number == 1 and self._build.run.run_id != ALONE[0]
+
     def _power(
         self, cell: storage.CellRow, phase: str, second: int, watt: float, **columns: int
     ) -> None:
@@ -280,11 +330,11 @@ class _Part:
             },
         )
 
-    def _state(self, cell: storage.CellRow) -> None:
+    def _state(self, cell: storage.CellRow, number: int = 0, *, is_throttled: bool = False) -> None:
         began_at = NOON + timedelta(seconds=self._cells)
         self._build.commit(
             cell,
-            0,
+            number,
             40,
             rounds={
                 "node": cell.node,
@@ -295,6 +345,6 @@ class _Part:
                 "power_mode": "0",
                 "governor": "performance",
                 "load": 0.01,
-                "is_throttled": False,
+                "is_throttled": is_throttled,
             },
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import storage
@@ -13,7 +15,7 @@ from storage.sql.macros import MACROS, VIEWS, runs_asked_for
 from storage.tables.schemas import DIGEST, DIGEST_TABLES, TABLES
 from tests.storage.conftest import NOON, Builder
 from tests.storage.in_memory import InMemory
-from tests.storage.several_runs import ALONE, DATASETS, IMAGES, Roots, rows_of
+from tests.storage.several_runs import ALONE, DATASETS, IMAGES, PARTS, Roots, Row, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +35,7 @@ OF_RUN = {
 }
 OF_ONE_RUN = [name for name, arguments in MACROS.items() if "run" in arguments]
 OF_ALL = (*VIEWS, *(OF_RUN[name] for name in MACROS if name not in OF_ONE_RUN and name != "trend"))
-EMPTY = (
-    *("throttled_rounds", "invalid_cells", "unanswered", "borrowed_passes", "frontier_flips"),
-    *("throughputs", "served"),
-)
+EMPTY = ("throttled_rounds", "invalid_cells", "unanswered", "borrowed_passes", "frontier_flips")
 OF_CELLS = ("trusted_exit_costs", "trusted_exit_energies", "exit_cells", "speedups")
 """Of a cell without rows they say that nothing is known."""
 
@@ -52,6 +51,81 @@ def test_an_answer_is_that_of_each_part_alone(roots: Roots, question: str) -> No
     assert next(iter(found[0] if found else roots.whole.sql(sql).columns)) == "run_id"
     assert found == rows_of(roots.alone, sql)
     assert bool(found) == (question not in EMPTY)
+
+
+def _by_cell(roots: Roots, table: str) -> dict[tuple[str, str], list[Row]]:
+    """The rows of each cell of each run, in the order of exits; without throttled rounds."""
+    throttled = {
+        (row["run_id"], row["cell_id"], row["round"])
+        for row in rows_of(roots.whole, "FROM rounds WHERE is_throttled")
+    }
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows_of(roots.whole, f"FROM {table}"):
+        if (row["run_id"], row["cell_id"], row.get("round")) not in throttled:
+            found[row["run_id"], row["cell_id"]].append(row)
+    for rows in found.values():
+        rows.sort(key=lambda row: row.get("exit_block") or 0)
+    return found
+
+
+def test_images_per_second_are_those_of_plain_loops(roots: Roots) -> None:
+    """Of each cell of each run; of two batch sizes the quicker is the best."""
+    found, batches = rows_of(roots.whole, "FROM throughputs"), _by_cell(roots, "throughput")
+    assert len(found) == len(batches) == 2 * len(PARTS)
+    rates = {
+        each: 1000 * sum(row["images"] for row in rows) / sum(row["elapsed_ms"] for row in rows)
+        for each, rows in batches.items()
+    }
+    for row in found:
+        own = batches[row["run_id"], row["cell_id"]]
+        rounds = 1 if row["run_id"] == "first" else 2
+        assert (row["rounds"], row["images"], row["batches"]) == (
+            rounds, IMAGES * rounds, IMAGES // row["batch_size"] * rounds,
+        )  # fmt: skip
+        assert row["images_per_s"] == pytest.approx(rates[row["run_id"], row["cell_id"]])
+        forward_ms = sum(each["forward_ms"] for each in own)
+        assert row["forward_images_per_s"] == pytest.approx(1000 * row["images"] / forward_ms)
+        alike = [
+            rates[each["run_id"], each["cell_id"]]
+            for each in found
+            if (each["run_id"], each["dataset"]) == (row["run_id"], row["dataset"])
+        ]
+        assert row["is_best"] == (rates[row["run_id"], row["cell_id"]] == max(alike))
+
+
+def test_responses_are_those_of_plain_loops(roots: Roots) -> None:
+    """Of each cell of each run; accuracy is that of the pass of the same run, data set, threads."""
+    found, requests = rows_of(roots.whole, "FROM served"), _by_cell(roots, "responses")
+    assert len(found) == len(requests) == 2 * len(PARTS)
+    exits = _by_cell(roots, "exits")
+    for row in found:
+        own = requests[row["run_id"], row["cell_id"]]
+        answered = [each for each in own if each["ended_ms"] is not None]
+        rounds = 1 if row["run_id"] == "first" else 2
+        assert (row["rounds"], row["requests"]) == (rounds, 80 * rounds)
+        assert (row["answered"], row["is_overloaded"]) == (len(answered), len(answered) < len(own))
+        service_ms = [each["ended_ms"] - each["began_ms"] for each in answered]
+        assert row["service_ms"] == pytest.approx(sum(service_ms) / len(answered))
+        blocks = [each["exit_block"] + 1 for each in answered]
+        assert row["mean_blocks"] == pytest.approx(sum(blocks) / len(blocks))
+        lasted_ms = 0.0
+        for number in range(rounds):
+            last_ms = max(each["ended_ms"] for each in answered if each["round"] == number)
+            lasted_ms += last_ms if row["is_overloaded"] else max(last_ms, 4000)
+        assert row["answered_per_s"] == pytest.approx(1000 * len(answered) / lasted_ms)
+        assert row["busy_pct"] == pytest.approx(100 * sum(service_ms) / lasted_ms)
+        response_ms = [each["ended_ms"] - each["arrived_ms"] for each in answered]
+        expected = [*np.percentile(response_ms, [50, 90])]
+        percentiles_ms = [row["p50_ms"], row["p90_ms"]]
+        assert percentiles_ms == (
+            [None] * 2 if row["is_overloaded"] else pytest.approx(expected, rel=1e-5)
+        )
+        pass_id = f"exits-{100 * [*DATASETS].index(row['dataset'])}"
+        first: dict[int, bool] = {}
+        for each in exits[row["run_id"], pass_id]:
+            if each["gate_score"] is None or each["gate_score"] >= 0.5:
+                first.setdefault(each["image_id"], each["is_correct"])
+        assert row["acc1"] == pytest.approx(100 * sum(first.values()) / IMAGES)
 
 
 def test_a_run_is_asked_for_by_name_or_as_the_latest(roots: Roots) -> None:
