@@ -28,6 +28,7 @@ MODULES = {
     "jobs/statistics/log_ratio.py": _alone("tests/jobs/statistics/test_log_ratio.py"),
     "jobs/statistics/student_t.py": _alone("tests/jobs/statistics/test_student_t.py"),
     "jobs/statistics/sequential.py": _alone("tests/jobs/statistics/test_sequential.py"),
+    "jobs/statistics/queueing.py": _alone("tests/jobs/statistics/test_queueing.py"),
     "jobs/analysis/thresholds/fixed_sequence.py": _alone(
         "tests/jobs/analysis/thresholds/test_guarantee.py"
     ),
@@ -39,6 +40,8 @@ MODULES = {
         "tests/jobs/analysis/regressions/test_detector.py"
     ),
     "jobs/grid/threshold_axis.py": _alone("tests/jobs/grid/test_threshold_axis.py"),
+    # Models under load.
+    "jobs/plan/arrivals.py": _alone("tests/jobs/plan/test_arrivals.py"),
     # Models and their images.
     "gfnet/gates.py": _alone("tests/gfnet/test_gates.py"),
     "gfnet/preprocess.py": _alone("tests/gfnet/test_preprocess.py"),
@@ -49,6 +52,7 @@ MODULES = {
     "jobs/plan/order.py": Own("tests/jobs/plan/test_order.py"),
     "jobs/driver/looks.py": Own("tests/jobs/driver/test_looks.py"),
     "jobs/driver/round_widths.py": Own("tests/jobs/driver/test_looks.py"),
+    "jobs/driver/commit_pace.py": _alone("tests/jobs/driver/test_commit_pace.py"),
     "jobs/driver/placement.py": Own("tests/jobs/driver/test_placement.py"),
     "jobs/driver/fault_attribution.py": _alone("tests/jobs/driver/test_fault_attribution.py"),
     "jobs/driver/fault_policy.py": Own("tests/jobs/driver/test_fault_policy.py"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,13 @@ def test_gaps_are_exponential() -> None:
     assert gaps.std() == pytest.approx(0.001, rel=0.02)
     assert (gaps > 0.001).mean() == pytest.approx(np.exp(-1), abs=0.01)
     assert np.corrcoef(gaps[:-1], gaps[1:])[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_none_arrives_when_the_seconds_are_over() -> None:
+    """They last until the moment that is no longer in them."""
+    first_s = -math.log(1 - random.Random("0/0").random()) / 20  # noqa: S311 - no secret
+    assert Arrivals(20, first_s).schedule_ns(0) == []
+    assert Arrivals(20, math.nextafter(first_s, 1)).schedule_ns(0) == [20_979_540]
 
 
 def test_a_round_ends_with_a_wait_of_a_quarter() -> None:
