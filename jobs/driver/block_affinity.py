@@ -27,15 +27,24 @@ def resolved_devices(
     queued: Sequence[CellBlock],
     entries: Iterable[storage.CommitEntry],
     nodes: Iterable[storage.NodeRow],
+    rows: Iterable[storage.CellRow] = (),
 ) -> dict[str, str]:
-    """The devices that `any` and `cuda` were resolved to, according to the commits."""
+    """The devices that `any` and `cuda` were resolved to, according to the commits.
+
+    Args:
+        queued: the cells.
+        entries: the commits.
+        nodes: a node that has several devices has the first that committed.
+        rows: the cells as saved; one that has run says on which device.
+    """
     devices = {node.node: node.device for node in nodes}
+    of_cell = {row.cell_id: row.device for row in rows if row.node is not None}
     asked = {cell.cell_id: block.device for block in queued for cell in block.cells}
     return {
         name: device
         for entry in entries
         if (name := asked.get(entry.cell_id)) in (ANY, CUDA) and name
-        if (device := devices.get(entry.node or ""))
+        if (device := of_cell.get(entry.cell_id) or devices.get(entry.node or ""))
     }
 
 

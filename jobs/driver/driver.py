@@ -86,7 +86,7 @@ class Driver:
         self._placement = Placement(
             [(block, block.tasks(store.run.run_id, done)) for block in queued],
             affinities=find_affinities(queued, entries),
-            resolved=resolved_devices(queued, entries, store.nodes),
+            resolved=resolved_devices(queued, entries, store.nodes, store.cells),
             clock=clock,
             done=_images_by_cell(entries),
             shown=shown_paces(queued, entries),

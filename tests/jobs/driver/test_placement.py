@@ -7,6 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+import storage
+from jobs.common.clock import now
+from jobs.driver.block_affinity import resolved_devices
+from jobs.driver.cell_states import queued_rows
 from jobs.driver.in_flight import InFlight
 from jobs.driver.placement import Placement, Stuck
 from jobs.machine.slots import Host, Slot
@@ -141,6 +145,21 @@ def test_what_any_was_is_kept(grid: Callable[[str], Plan]) -> None:
     run.placement.update_hosts([board(1, "a"), board(2, "b")])
     run.finish()
     assert {slot.host for _, slot in run.taken} == {"board2"}
+
+
+def test_what_any_was_on_a_host_of_several_devices(grid: Callable[[str], Plan]) -> None:
+    """The cell's own row says it: that of the node has the device of its first commit."""
+    plan = grid("any, slow")
+    cell = next(cell for cell in plan.cells if cell.setting.device == "any")
+    entry = storage.CommitEntry(cell.cell_id, 0, 0, "laptop", 1, 0.1, now())
+    nodes = [storage.NodeRow("r", "laptop", device="slow")]
+    rows = [
+        replace(row, node="laptop", device="fast") if row.cell_id == cell.cell_id else row
+        for row in queued_rows(plan, "r")
+    ]
+    blocks = make_blocks(plan, by_device=True)
+    assert resolved_devices(blocks, [entry], nodes, rows) == {"any": "fast"}
+    assert resolved_devices(blocks, [entry], nodes, queued_rows(plan, "r")) == {"any": "slow"}
 
 
 def test_a_timed_task_is_alone_on_its_board(grid: Callable[[str], Plan]) -> None:
