@@ -143,9 +143,11 @@ def _at_full_depth(rows: Sequence[Row], cells: Sequence[Row]) -> list[str]:
     models = dict.fromkeys(row["model"] for row in rows if row["cell_id"] in unrouted)
     if not models:
         return []
+    is_timed = any(cell["kind"] == "latency" for cell in cells)
+    why = "there" if is_timed else "(`measure` has no latency)"
     said = (
-        f"– {', '.join(models)}: at full depth, since no image was routed (`measure` has no"
-        " latency); `gfjobs curve` shows the accuracy at every threshold"
+        f"– {', '.join(models)}: at full depth, since no image was routed {why}; `gfjobs curve`"
+        " shows the accuracy at every threshold"
     )
     return [said]
 

@@ -326,3 +326,11 @@ def test_a_choice_by_the_response_uses_what_is_borrowed(
     rates = gfjobs("choose", "r", "--results", root, "--max-p99-ms", 9999)
     assert "accuracy is borrowed from fast" in rates.output
     assert f"{own['flat']:.2f}" in rates.output
+
+
+def test_a_lender_that_is_not_timed_says_why(write_grid: Callable, tmp_path: Path) -> None:
+    """The grid measures latency, though not there."""
+    root = made(write_grid(text()), tmp_path / "results")
+    said = " ".join(ladder(root, "r").split())
+    assert "dynn: at full depth, since no image was routed there; `gfjobs curve`" in said
+    assert "has no latency" not in said
