@@ -42,6 +42,8 @@ MODULES = {
     "jobs/grid/threshold_axis.py": _alone("tests/jobs/grid/test_threshold_axis.py"),
     # Models under load.
     "jobs/plan/arrivals.py": _alone("tests/jobs/plan/test_arrivals.py"),
+    "jobs/worker/serving.py": Own("tests/jobs/worker/test_serving.py"),
+    "jobs/analysis/serving/simulation.py": _alone("tests/jobs/analysis/serving/test_simulation.py"),
     # Models and their images.
     "gfnet/gates.py": _alone("tests/gfnet/test_gates.py"),
     "gfnet/preprocess.py": _alone("tests/gfnet/test_preprocess.py"),

@@ -87,6 +87,18 @@ def test_nothing_begins_before_it_arrives() -> None:
     assert server.slept_s[0] * 1e9 <= 50 * MS - SPIN_NS
 
 
+def test_a_request_begins_at_the_first_reading_that_is_not_before_it() -> None:
+    """Of a clock that moves by 1 ns with each reading; it is read once more for the start."""
+    assert Server([1], tick_ns=1).serve([10 / MS]).began_ns == [11]
+
+
+def test_what_is_left_of_a_wait_is_not_slept() -> None:
+    """Not even if it is just as long as the clock is watched for."""
+    server = Server([1])
+    server.serve([(SPIN_NS + server.tick_ns) / MS])
+    assert server.slept_s == []
+
+
 def test_a_long_pause_gives_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a rare request would be taken for a stalled worker."""
     beats: list[int] = []
@@ -138,6 +150,23 @@ def test_a_request_is_a_row(plan_of: Callable[[str], Plan]) -> None:
     routed = bench.model(task).route(bench.images(task)[0], task.thresholds)
     exits = dict(zip(order, routed.exit_block.tolist(), strict=True))
     assert rows["exit_block"] == [exits[image] for image in rows["image_id"]]
+
+
+def test_requests_exit_at_the_thresholds_of_the_task(plan_of: Callable[[str], Plan]) -> None:
+    """All at the first gate if it lets all exit, and none at any gate that lets none."""
+    bench = Bench(plan_of(GRID))
+    task = bench.task("serving", "dynn")
+    early = set(bench.rows(replace(task, thresholds=(0.0, 0.0)), "responses")["exit_block"])
+    assert early == {task.exit_blocks[0]}
+    late = set(bench.rows(replace(task, thresholds=(1.1, 1.1)), "responses")["exit_block"])
+    assert late.isdisjoint(task.exit_blocks)
+
+
+def test_a_round_without_a_request_has_no_rows(plan_of: Callable[[str], Plan]) -> None:
+    """The first of one a second arrives after 0.4 s."""
+    bench = Bench(plan_of(GRID))
+    task = replace(bench.task("serving", "flat"), arrivals=Arrivals(1, 0.1))
+    assert bench.rows(task, "responses")["request"] == []
 
 
 def test_an_overloaded_round_keeps_its_requests(plan_of: Callable[[str], Plan]) -> None:

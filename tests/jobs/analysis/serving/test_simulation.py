@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jobs.analysis.serving.service_times import ServiceTimes
-from jobs.analysis.serving.simulation import Requests, simulate, simulate_rate
+from jobs.analysis.serving.simulation import (
+    RATE_DRAWS,
+    REQUESTS,
+    Requests,
+    simulate,
+    simulate_rate,
+)
+from jobs.plan.arrivals import Arrivals
 
 
 def times(ms: list[float], images: int = 4, rounds: int = 2) -> ServiceTimes:
@@ -46,6 +53,32 @@ def test_overload_is_as_when_it_is_measured() -> None:
     images, exits = 10 * np.arange(4), np.zeros(4, np.int64)
     assert simulate_rate(times([10.0]), images, exits, 110.0).is_overloaded
     assert not simulate_rate(times([10.0]), images, exits, 80.0).is_overloaded
+
+
+def test_overload_begins_where_it_is_met() -> None:
+    """A wait that is just allowed is none; nor is a server that is always busy able to catch up."""
+    queue = [requests([0, 1, 2], [0, 0, 0])]  # the last waits 18 ms
+    assert not simulate(times([10.0]), queue, 18.0).is_overloaded
+    found = simulate(times([10.0]), [requests([0, 20], [0, 0])])
+    assert (found.is_overloaded, found.percentiles_ms) == (True, {})
+    assert not simulate(times([10.0]), [requests([0, 21], [0, 0])], 0.5).is_overloaded
+
+
+def test_percentiles_are_of_all_rounds_together() -> None:
+    """Responses of 1 ms in one round and 3 ms in the other: nine of ten are within 3 ms."""
+    rounds = [requests([0, 100], [exit_, exit_]) for exit_ in (0, 1)]
+    assert simulate(times([1.0, 3.0]), rounds).percentiles_ms[90] == pytest.approx(3.0)
+
+
+def test_a_rate_is_simulated_on_the_arrivals_of_the_first_round() -> None:
+    """As many draws as it says, each time the same ones."""
+    source = ServiceTimes(np.array([0]), (3,), np.arange(1.0, 9.0).reshape(8, 1, 1))
+    arrived_ms = np.array(Arrivals(100.0, REQUESTS / 100).schedule_ns(0)) * 1e-6
+    none = np.zeros(len(arrived_ms), np.int64)
+    expected = simulate(source, [Requests(arrived_ms, none, none)], draws=RATE_DRAWS)
+    found = simulate_rate(source, np.array([0]), np.array([0]), 100.0)
+    assert found.percentiles_ms == expected.percentiles_ms
+    assert found.busy_pct == expected.busy_pct
 
 
 def test_constant_service_is_md1() -> None:
