@@ -97,6 +97,7 @@ def compare(
         from jobs.report.pair import read_pair
         from jobs.report.write import write_comparison
 
+        narrate(f"comparing {runs[0]} with {runs[1]}")
         with storage.one_moment():
             pair = read_pair(results, sides[0], sides[1], control)
         write_comparison(results, pair, page)

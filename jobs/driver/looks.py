@@ -242,7 +242,7 @@ def describe_end(until: Until, rounds: int, reached_pct: float) -> str | None:
     """Say that a width was not reached; None if it was."""
     if reached_pct <= until.pct:
         return None
-    of = " of the ratio" if until.of == "ratio" else ""
+    of = " of the ratio to the baseline" if until.of == "ratio" else ""
     digits = f"{reached_pct:.2g}" if reached_pct < _TENS else f"{reached_pct:.0f}"
     reached = f": ±{digits} %" if math.isfinite(reached_pct) else ""
     return f"until {until.pct:g} %{of}: not reached after {rounds} rounds{reached}"

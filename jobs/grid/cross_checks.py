@@ -127,7 +127,8 @@ def check_borrowing(entries: Mapping[str, Value], grid: Grid) -> None:
         )
     elif set(grid.devices) <= {lender}:
         given.problem(
-            f"{lender} is the only device: none borrows from it", "another device too, or no key"
+            f"{lender} is the only device, so none borrows from it",
+            "`devices` with one that borrows, or no key `accuracy`",
         )
     if missing := _find_unlent(grid, lender):
         entries["exclude"].problem(

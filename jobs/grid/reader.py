@@ -52,6 +52,8 @@ MIN_SERVING_S = 0.1
 MAX_REQUESTS = 100_000
 """Most expected requests of a round: each becomes a row, and a round is one commit."""
 
+_OF_NODES = "; with --address, also every device of the cluster's nodes"
+
 T = TypeVar("T")
 
 
@@ -318,12 +320,13 @@ def _device(value: Value, devices: Sequence[str] | None) -> str:
     """Return a device of this machine; or, for a cluster, a name that a node could have."""
     if devices is not None:
         if value.is_scalar and value.node.value in ("gpu", CUDA) and CUDA not in devices:
+            called = "" if value.node.value == CUDA else f", which grids call {CUDA}"
             value.problem(
-                f"{value.node.value}, which grids call {CUDA}: this machine has none",
-                f"{', '.join(devices)}; with --address any that its nodes have",
+                f"{value.node.value}{called}: this machine has none",
+                f"{', '.join(devices)}{_OF_NODES}",
             )
             return devices[0]
-        return value.choice(devices, "device", "; with --address any that its nodes have")
+        return value.choice(devices, "device", _OF_NODES)
     name = value.text()
     if name and not SLUG.fullmatch(name):
         value.problem(f"{name!r} is not a device name", f"any, cpu, cuda, or {SLUG_RULE}")

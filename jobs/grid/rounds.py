@@ -54,8 +54,8 @@ def check_baseline(entries: Mapping[str, Value], grid: Grid) -> None:
         )
     if baseline is None:
         entries["latency"].problem(
-            "`until` is of ratios, and no model without exits is the baseline",
-            "`baseline: MODEL`, one without exits, or the width of means: `until: 1%`",
+            "`until` wants ratios to a baseline without exits, and the grid has none",
+            "`baseline: MODEL`, a model without exits; or `until: 1%`, the width of means",
         )
 
 
@@ -92,7 +92,8 @@ def _percentage(value: Value) -> float:
 def _range(given: Value) -> tuple[int, int]:
     if not given.is_mapping:
         given.problem(
-            f"{given.shown} beside `until`", f"a range, as {_RANGE}: how many are run is found out"
+            f"{given.shown} together with `until`, which decides how many rounds run",
+            f"a range, as {_RANGE}",
         )
         return FEWEST_UNTIL, MOST_UNTIL
     ends = given.mapping(ROUNDS_KEYS)

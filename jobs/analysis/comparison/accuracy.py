@@ -122,7 +122,8 @@ def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[RunAnswers, RunAnswers] |
 
 def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
     """Compare where images exit; None for two static models."""
-    if None in (a["mean_blocks"], b["mean_blocks"]) or a["threshold"] == b["threshold"] is None:
+    are_static = all(row["threshold"] is row["thresholds"] is None for row in (a, b))
+    if are_static or None in (a["mean_blocks"], b["mean_blocks"]):
         return None
     answers = _same_answers(runs, a, b)
     row = blank(a, b, "exits", "mean_blocks")

@@ -18,20 +18,22 @@ _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
 
 def describe_judgements(verdict: NightVerdict) -> str:
-    """Format all rows, worst first."""
+    """Format all rows, worst first; a table for each data set, the one with the worst row first."""
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
     notes = format_remarks(_notes(ordered))
-    is_varied = len({row.dataset for row in ordered}) > 1
-    columns = [*_COLUMNS[:1], *(["data set"] if is_varied else []), *_COLUMNS[1:]]
-    rows = [
-        (cells[0], *([row.dataset] if is_varied else []), *cells[1:])
-        for row in ordered
-        if (cells := _cells(row))
+    datasets = dict.fromkeys(row.dataset for row in ordered)
+    tables = [
+        text_table(
+            _COLUMNS,
+            [_cells(row) for row in ordered if row.dataset == dataset],
+            dataset if len(datasets) > 1 else None,
+            pipe_width=WIDTH,
+        )
+        for dataset in datasets
     ]
-    table = text_table(columns, rows, pipe_width=WIDTH)
-    parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
+    parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", *tables, notes]
     return "\n".join(part for part in parts if part)
 
 

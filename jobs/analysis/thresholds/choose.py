@@ -189,7 +189,7 @@ def refuse_borrowed(chosen: Pass) -> None:
     if lender:
         raise UsageError(
             f"--confidence: {chosen.cell['device']} borrows its accuracy from {lender}, and a"
-            " promise needs answers of the device itself: give --device"
+            " guarantee needs answers of the device itself: give --device"
             f" {lender}, or submit a grid without `accuracy`"
         )
 

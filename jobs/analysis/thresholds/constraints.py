@@ -118,7 +118,8 @@ class Constraints:
         """Describe the limits in one line."""
         parts = []
         if self.max_drop is not None:
-            parts.append(f"a drop of at most {self.max_drop:g} points")
+            unit = "point" if self.max_drop == 1 else "points"
+            parts.append(f"a drop of at most {self.max_drop:g} {unit}")
         if self.min_accuracy_pct is not None:
             parts.append(f"an accuracy of at least {self.min_accuracy_pct:g} %")
         limits = self.all_cost_limits(answers)

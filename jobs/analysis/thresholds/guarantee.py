@@ -154,7 +154,7 @@ def _refusal(
     names = ["accuracy"] * constraints.limits_accuracy + ["cost"]
     certified = " and ".join(f"{n} for {it}" for n, it in zip(counts, names, strict=False))
     return (
-        f"no thresholds can be promised to have {constraints.describe(answers)} with a confidence"
+        f"no thresholds can be guaranteed to have {constraints.describe(answers)} with a confidence"
         f" of {confidence:g}: of {len(tests[0].is_certified)} candidates {certified} are certified"
         f"{', none for both' if all(counts) else ''} by {len(split.calibration):,} calibration"
         " images; loosen the constraints, or evaluate more images"

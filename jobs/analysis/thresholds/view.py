@@ -37,7 +37,7 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
     promise = (
-        "" if chosen.cell.get("accuracy_from") else ": --confidence promises results on others"
+        "" if chosen.cell.get("accuracy_from") else ": --confidence guarantees limits on others"
     )
     return (
         f"{_heading(chosen)}\n{fold(choice.method, indent='')}\n\n"
@@ -71,16 +71,16 @@ def describe_guarantee(chosen: Pass, guarantee: Guarantee) -> str:
         f"  {name} {limit:g}: certified to be no worse than {guarantee.bounds[name]:.4g}"
         for name, limit in guarantee.promised.items()
     )
-    kept = "kept" if guarantee.is_kept else "NOT kept"
+    kept = "holds" if guarantee.is_kept else "does NOT hold"
     return (
         f"{_heading(chosen)}\nof {guarantee.path_steps} vectors, {guarantee.certified_steps} were"
         f" certified; the best of them:\n\n"
         f"{_figures(chosen.answers, points)}\n"
         f"{_exits(chosen.answers, guarantee.held_out)}\n"
         f"{_latency(chosen, guarantee.held_out)}"
-        f"promised for the images held out, in {100 * guarantee.confidence:g} % of random splits:\n"
+        f"guaranteed for images held out, in {100 * guarantee.confidence:g} % of random splits:\n"
         f"{promised}\n"
-        f"on this split's held-out images the promise is {kept}\n"
+        f"on this split's held-out images the guarantee {kept}\n"
     )
 
 
@@ -193,5 +193,5 @@ def _latency(chosen: Pass, point: OperatingPoint) -> str:
 def _limit(value: float) -> str:
     """Format one gate's threshold, as it may be written in a grid."""
     if math.isinf(value):
-        return "none exits" if value > 0 else "all exit"
+        return "no exit" if value > 0 else "all exit"
     return format_float32(value)

@@ -330,10 +330,13 @@ def _name_rows(named: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
 def describe_known(cell: Row) -> str | None:
     """Say after how many rounds the figures of a cell were known; None if they were not, or any.
 
-    The note of a cell says how well they are known after the most rounds.
+    The note of a cell says how well they are known after the most rounds. A baseline's ratio to
+    itself, which reaches 0, was always known.
     """
     until_pct, reached_pct = cell["until_pct"], cell["reached_pct"]
     if until_pct is None or reached_pct is None or reached_pct > until_pct:
+        return None
+    if cell["until_of"] == "ratio" and reached_pct == 0:
         return None
     of = "each ratio to the baseline" if cell["until_of"] == "ratio" else "each mean"
     return (

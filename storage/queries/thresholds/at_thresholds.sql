@@ -24,7 +24,7 @@ answered AS (
         WHEN len(gates) = 0 OR len(ts) IN (1, len(gates)) THEN true
         WHEN list_contains(all_gates, len(ts)) THEN false
         ELSE error(format('{} thresholds were given, and the models here have {} gates: give one '
-            || 'threshold for all gates, or one a gate', len(ts),
+            || 'threshold for all gates, or one per gate', len(ts),
             array_to_string(list_sort(list_distinct(all_gates)), ' or ')))
     END
 ),

@@ -165,6 +165,8 @@ def test_what_is_said_of_a_width(pct: float, said: str | None) -> None:
     """Nothing if it was reached; if nothing is known, no figure."""
     told = describe_end(Until(0.3, most=12), 12, pct)
     assert (told is None) if said is None else str(told).endswith(said)
+    of_ratio = describe_end(Until(0.3, "ratio", most=12), 12, pct)
+    assert of_ratio is None or "0.3 % of the ratio to the baseline: not reached" in of_ratio
 
 
 class StoppedError(Exception):

@@ -175,6 +175,7 @@ WRONG = [  # key, value, line, words that the message has
     ("latency", "{until: 51%}", 3, "latency.until: '51%'"),
     ("latency", "{until: .5%}", 3, "latency.until: '.5%'"),
     ("latency", "{until: []}", 3, "latency.until: an empty list"),
+    ("latency", "{until: 1%, rounds: 3}", 3, "'3' together with `until`, which decides"),
     ("latency", "{until: 1%, rounds: 3}", 3, "a range, as {min: 3, max: 40}"),
     ("latency", "{until: 1%, rounds: {min: 2}}", 3, "latency.rounds.min: '2'"),
     ("latency", "{until: 1%, rounds: {min: 9, max: 4}}", 3, "min 9 is more than max 4"),
@@ -189,6 +190,8 @@ WRONG = [  # key, value, line, words that the message has
     ("energy", "{idle: 1}", 3, "did you mean 'idle_s'?"),
     ("latency", "[3]", 3, "a mapping with the keys rounds"),
     ("devices", "[gpu]", 3, "gpu, which grids call cuda: this machine has none"),
+    ("devices", "[cuda]", 3, "cuda: this machine has none"),
+    ("devices", "[tpu]", 3, "with --address, also every device of the cluster's nodes"),
     ("datasets", "[nowhere]", 2, "allowed: digits, cifar10, cifar100, a folder below"),
     ("baseline", "flet", 3, "did you mean 'flat'?"),
     ("exclude", "[{model: none}]", 3, "unknown model 'none'"),
@@ -271,7 +274,7 @@ def test_ratios_need_a_baseline_without_exits(
     path = write_grid(
         f"models: {models}\ndatasets: [digits]\nlatency: {{until: {{ratio: 1%}}}}\n{more}"
     )
-    with pytest.raises(BadInputError, match="no model without exits is the baseline"):
+    with pytest.raises(BadInputError, match="to a baseline without exits, and the grid has none"):
         read(path)
 
 

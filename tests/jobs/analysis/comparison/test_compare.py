@@ -7,12 +7,14 @@ import io
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, cauchy
 
 import storage
+from jobs.analysis.comparison import accuracy as by_image
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.comparable import CLOCK_TOLERANCE
 from jobs.analysis.comparison.compare import Comparison, compare
@@ -158,6 +160,20 @@ def test_within_one_run(nights: Nights) -> None:
         compare(nights.root, A, A)
     with pytest.raises(UsageError, match="it has dynn, flat"):
         compare(nights.root, A, Side("a", "flta"))
+
+
+def test_blocks_are_compared_at_one_threshold_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of two static models there is nothing to compare."""
+    monkeypatch.setattr(by_image, "_same_answers", lambda *_: "not asked")
+    static = {"model": "flat", "threshold": None, "thresholds": None, "mean_blocks": 3.0}
+    static |= dict.fromkeys(by_image.PLACE)
+    shared, several = static | {"threshold": 0.5}, static | {"thresholds": [0.6, 0.5]}
+    runs: Any = None
+    assert by_image.exits(runs, static, static) is None
+    for pair in ((shared, shared), (several, several), (static, several), (several, static)):
+        row = by_image.exits(runs, *pair)
+        assert row is not None
+        assert (row.figure, row.reason) == ("exits", "not asked")
 
 
 def test_two_paired_rounds_have_one_degree_of_freedom(nights: Nights) -> None:

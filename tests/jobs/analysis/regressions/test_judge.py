@@ -363,13 +363,16 @@ def test_rows_go_with_their_run(nights: Nights, quiet: Quiet) -> None:
     assert storage.query(nights.root, "FROM regressions").num_rows == 0
 
 
-def test_several_data_sets_have_a_column() -> None:
-    """One alone is in no row: it would be the same in all."""
-    place = ("digits", "cpu", "host", "torch", "float32", 1, 1)
-    row = storage.RegressionRow("n", "dynn", *place, 0.5, None, "latency", "step", "suspect")
-    alone = describe_judgements(NightVerdict("n", (row,), None))
-    both = describe_judgements(NightVerdict("n", (row, replace(row, dataset="scans")), None))
-    assert "data set" not in alone
-    assert "data set" in both
-    assert "scans" in both
-    assert max(map(len, both.splitlines())) <= 80
+def test_several_data_sets_have_a_table_each() -> None:
+    """The one with the worst row first; one alone needs no title. No verdict is broken."""
+    place = ("digits/train@50", "cpu", "host", "torch", "float32", 1, 1)
+    values = (0.5, None, "accuracy", "step", "learning")
+    row = storage.RegressionRow("n", "digits-distil", *place, *values, expected=99, value=99)
+    row = replace(row, effect_pct=0.0, low=-3.7, high=3.7, thresholds=(0.6, 0.5), threshold=None)
+    bad = replace(row, dataset="scans", verdict="suspect")
+    alone = describe_judgements(NightVerdict("n", (row,), None)).splitlines()
+    both = describe_judgements(NightVerdict("n", (row, bad), None)).splitlines()
+    assert "digits/train@50" not in alone
+    assert both.index("scans") < both.index("digits/train@50")
+    assert max(map(len, both)) <= 80
+    assert any(line.startswith(" learning ") for line in both)

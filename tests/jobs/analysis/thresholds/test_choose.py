@@ -259,7 +259,7 @@ def test_the_command_prints_and_writes(root: Path, tmp_path: Path) -> None:
     assert listed[0].endswith("0.00 to 0.00")
     assert len(gfnet.inspect_checkpoint(path).metadata.thresholds) == 2
     promised = run("--max-drop", "90", "--confidence", "0.8")
-    assert "promised for the images held out, in 80 % of random splits" in promised
+    assert "guaranteed for images held out, in 80 % of random splits" in promised
     refused = CliRunner().invoke(
         main,
         ["choose", "r", "--results", str(root), "--dataset", "digits/test@40", "--min-acc1", "100"],

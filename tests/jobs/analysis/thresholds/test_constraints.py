@@ -113,4 +113,5 @@ def test_in_words() -> None:
         "a drop of at most 0.5 points and an accuracy of at least 92 % and mean blocks of at most"
         " 6 and mean energy_mj of at most 30"
     )
+    assert Constraints(max_drop=1.0).describe(answers) == "a drop of at most 1 point"
     assert Constraints().describe(answers) == "the highest accuracy"

@@ -333,7 +333,7 @@ def test_impossible_promises_are_refused(asked: Constraints, message: str) -> No
     """The message says what was asked and which test certified how many candidates."""
     with pytest.raises(NoGuaranteeError, match=message) as refusal:
         guarantee(synthetic(1000, 2), asked)
-    assert str(refusal.value).startswith("no thresholds can be promised to have ")
+    assert str(refusal.value).startswith("no thresholds can be guaranteed to have ")
 
 
 def test_images_without_a_score_stay() -> None:
@@ -498,7 +498,7 @@ def test_a_refusal_word_for_word() -> None:
     with pytest.raises(NoGuaranteeError) as refusal:
         guarantee(answers, Constraints(max_drop=5.0, max_cost=9.0), confidence=0.95)
     assert re.fullmatch(
-        r"no thresholds can be promised to have a drop of at most 5 points and mean blocks of at"
+        r"no thresholds can be guaranteed to have a drop of at most 5 points and mean blocks of at"
         r" most 9 with a confidence of 0\.95: of \d+ candidates [1-9]\d* for accuracy and"
         r" [1-9]\d* for cost are certified, none for both by 300 calibration images; loosen the"
         r" constraints, or evaluate more images",
@@ -507,9 +507,9 @@ def test_a_refusal_word_for_word() -> None:
     with pytest.raises(NoGuaranteeError) as refusal:
         guarantee(synthetic(4000, 2), Constraints(max_cost=1.0))
     assert re.fullmatch(
-        r"no thresholds can be promised to have mean blocks of at most 1 with a confidence of 0\.9:"
-        r" of \d+ candidates 0 for cost are certified by 1,200 calibration images; loosen the"
-        r" constraints, or evaluate more images",
+        r"no thresholds can be guaranteed to have mean blocks of at most 1 with a confidence"
+        r" of 0\.9: of \d+ candidates 0 for cost are certified by 1,200 calibration images; loosen"
+        r" the constraints, or evaluate more images",
         str(refusal.value),
     )
 

@@ -423,6 +423,25 @@ def test_a_model_that_was_not_routed_is_at_full_depth(ran: Callable[[str], Path]
     assert "at full depth" not in routed
 
 
+def test_a_lender_is_at_full_depth_though_the_grid_measures_latency() -> None:
+    """Where it lends its accuracy, nothing is routed: that is not for want of a measure."""
+    row = {"cell_id": "lent", "model": "dynn"}
+    lent = {"cell_id": "lent", "kind": "exits", "depth": 8, "exit_blocks": [1, 7]}
+    own = {**lent, "cell_id": "own", "kind": "latency"}
+    assert "(`measure` has no latency)" in summary._at_full_depth([row], [lent])[0]
+    (said,) = summary._at_full_depth([row], [lent, own])
+    assert "no image was routed there; " in said
+
+
+def test_a_baseline_is_not_said_to_be_known_by_its_ratio_to_itself() -> None:
+    """That is 1 after any number of rounds. Its mean is another matter."""
+    cell = {"until_pct": 1.0, "reached_pct": 0.0, "rounds": 5, "max_rounds": 5}
+    assert summary.describe_known({**cell, "until_of": "ratio"}) is None
+    assert summary.describe_known({**cell, "until_of": "mean"})
+    known = summary.describe_known({**cell, "until_of": "ratio", "reached_pct": 0.5})
+    assert known == "until 1 % of each ratio to the baseline: known after 5 of at most 5 rounds"
+
+
 def test_skipped_cells_are_a_column_of_runs(copy_of: Callable[[str], Path]) -> None:
     """They are no cells that are still to do; without any there is no column."""
     root = copy_of(SMALL_GRID)
