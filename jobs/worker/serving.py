@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,14 @@ from jobs.machine.devices import Device
 from jobs.machine.heartbeat import count_batch
 from jobs.worker.rows import round_row
 from jobs.worker.shard import Work
-from jobs.worker.timing import MS_PER_NS, Clock, no_garbage_collection
+from jobs.worker.timing import MS_PER_NS, Clock, forced_exits, no_garbage_collection
 
 SPIN_NS = 1_000_000
 """The end of a wait for an arrival is spent watching the clock: a sleep may end too late."""
+
+PAUSE_NS, PAUSES = 30_000_000, 5
+"""How long, and how often at each exit, the server pauses before requests arrive: what it takes
+longer after a pause is for the simulation, which has only times without one."""
 
 _LONGEST_SLEEP_S = 1.0  # then a heartbeat, so that a pause between requests is no stall
 _S_PER_NS = 1e-9
@@ -43,12 +49,15 @@ def serving_rows(work: Work) -> dict[str, Any]:
             return {}
         work.warm_up(watch)
         server = Server(work.runtime, work.device, task.thresholds, [each for _, each in images])
+        ratios = measure_pauses(
+            [replace(server, thresholds=each).answer for each in forced_exits(work.gates)]
+        )
         served = serve(
             server.answer,
             task.arrivals.schedule_ns(task.round),
             longest_wait_ns=round(task.arrivals.longest_wait_s / _S_PER_NS),
         )
-    conditions = watch.end()
+    conditions = {**watch.end(), "pause_ratios": [ratios]}
     places = [images[number % len(images)][0] for number in range(len(served.arrived_ns))]
     columns: dict[str, Any] = {
         "run_id": task.run_id,
@@ -140,6 +149,38 @@ def serve(
         served.exit_blocks.append(exit_block())
         count_batch()
     return served
+
+
+@no_garbage_collection()
+def measure_pauses(
+    answers: Sequence[Callable[[int], object]],
+    *,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[float]:
+    """Return how many times as long each answer takes after a pause, as without one.
+
+    After a pause, what others used meanwhile is in the caches: an answer takes longer, the next
+    one a little, and the third is that of a server that never pauses. Medians of PAUSES.
+
+    Args:
+        answers: the same request, forced out at each exit.
+        clock: a fake one in tests.
+        sleep: seconds; likewise.
+    """
+    took_ns: list[list[list[int]]] = [[] for _ in answers]
+    for request in range(PAUSES):
+        for answer, taken in zip(answers, took_ns, strict=True):
+            _wait_until(clock() + PAUSE_NS, clock, sleep)
+            moments = [clock()]
+            for _ in range(3):
+                answer(request)
+                moments.append(clock())
+            taken.append([end - begin for begin, end in pairwise(moments)])
+    return [
+        median(after for after, _, _ in taken) / max(median(third for _, _, third in taken), 1)
+        for taken in took_ns
+    ]
 
 
 def _wait_until(moment_ns: int, clock: Clock, sleep: Callable[[float], None]) -> None:

@@ -90,7 +90,7 @@ run_id text, cell_id text, round int, image_id long, exit_block int, forward_ms 
 run_id text, cell_id text, round int, node text, position int, started_at time, ended_at time,
 clock_mhz double, temperature_c double, throttle_reasons text, governor text, power_mode text,
 load double, is_throttled bool, cpu_clock_mhz double, emc_clock_mhz double, trip_c double,
-fan_pct double, from_log text, gpu_others int
+fan_pct double, from_log text, gpu_others int, pause_ratios floats
 """,
     "power": """
 run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
@@ -186,6 +186,7 @@ ADDED_COLUMNS = {
         "fan_pct": "DOUBLE",
         "from_log": "VARCHAR",
         "gpu_others": "INTEGER",
+        "pause_ratios": "FLOAT[]",
     },
     "records": {"device_ms": "DOUBLE"},
 }

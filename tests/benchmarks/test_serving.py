@@ -14,9 +14,10 @@ def test_it_serves_and_simulates(printed: Callable[..., str]) -> None:
     assert "images/s" in said
     assert "simulated from exit costs" in said
     parts = said[said.index("queue alone") :].splitlines()
-    assert [line.split()[:3] for line in parts[1:3]] == [
+    assert [line.split()[:3] for line in parts[2:4]] == [
         ["digits-gfnet", "–", "20"],
         ["digits-dynn", "0.5", "20"],
     ]
+    assert "error of the simulation without pauses, median of 2 cells: p50 " in said
     assert "error of the simulation, median of 2 cells: p50 " in said
     assert "p99 unknown" in said  # too few requests

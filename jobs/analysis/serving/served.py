@@ -60,6 +60,7 @@ class ServedCell:
         simulated: dict[str, Any] = {
             "is_simulated_overloaded": found.is_overloaded if found else None,
             "simulated_busy_pct": found.busy_pct if found else None,
+            "simulated_pause_ratio": found.pause_ratio if found else None,
         }
         for percentile in PERCENTILES:
             simulated[f"simulated_p{percentile}_ms"] = self.simulated_ms(percentile)

@@ -21,11 +21,13 @@ class ServiceTimes:
         image_ids: (N,) ascending.
         exit_blocks: the block of each of the E exits, ascending.
         ms: (R, N, E); an image that a round did not time has the mean of its exit.
+        pause_ratios: (E,) how many times as long it takes after a pause; None if not measured.
     """
 
     image_ids: Indices
     exit_blocks: tuple[int, ...]
     ms: Numbers
+    pause_ratios: Numbers | None = None
 
     def draw(self, image_ids: Indices, exits: Indices, random: np.random.Generator) -> Numbers:
         """Return a time of each image at its exit, from a round that is drawn for each.
@@ -47,6 +49,7 @@ def read_service_times(root: storage.Root, run_id: str, cell_id: str) -> Service
     """Read the times of the model and setting of any cell; None if none were measured.
 
     Of a model with gates they are its exit costs, of a static one its latencies, both at batch 1.
+    Serving cells have measured what a pause changes: the median of their rounds.
     """
     rows = storage.named_query(
         root, "service_times", run_ids=[run_id], run_id=run_id, cell_id=cell_id
@@ -61,8 +64,12 @@ def read_service_times(root: storage.Root, run_id: str, cell_id: str) -> Service
         row["exit_ms"] for row in rows
     ]
     means = np.nanmean(ms, axis=(0, 1))
+    ratios = storage.named_query(
+        root, "pause_ratios", run_ids=[run_id], run_id=run_id, cell_id=cell_id
+    ).to_pylist()
     return ServiceTimes(
         image_ids.astype(np.int64),
         tuple(rows[0]["exit_blocks"]),
         np.where(np.isnan(ms), means, ms),
+        np.median([row["pause_ratios"] for row in ratios], axis=0) if ratios else None,
     )

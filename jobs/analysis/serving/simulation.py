@@ -1,8 +1,8 @@
 """Simulates a served model: requests in a queue, each with a time that its exit was seen to take.
 
-What it leaves out is what serving itself changes: a processor that cools down or lowers its clock
-between requests, caches that others have used meanwhile. The error against measured responses shows
-how much that is.
+A server that was idle takes longer for the next request: others have used the caches meanwhile. By
+how much was measured apart from the responses (`jobs.worker.serving.measure_pauses`). The error
+against measured responses shows what is left out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.serving.service_times import Indices, ServiceTimes
 from jobs.plan.arrivals import Arrivals
-from jobs.statistics.queueing import Numbers, queue_responses
+from jobs.statistics.queueing import Numbers, queue_responses, service_after_pauses
 
 PERCENTILES = (50, 90, 99)
 DRAWS = 20
@@ -24,6 +25,9 @@ DRAWS = 20
 
 REQUESTS, RATE_DRAWS = 10_000, 4
 """Requests and draws of a simulation at a rate that was not measured."""
+
+PAUSE_MS = 1.0
+"""The shortest idle time after which a server has paused: of a longer one it sleeps a part."""
 
 _MS_PER_NS = 1e-6
 
@@ -51,11 +55,13 @@ class SimulatedResponses:
         is_overloaded: more arrives than can be answered, so that there are no percentiles.
         busy_pct: share of the time in which a request was served.
         percentiles_ms: responses by PERCENTILES; empty if overloaded.
+        pause_ratio: how many times as long a request takes after a pause; None if not measured.
     """
 
     is_overloaded: bool
     busy_pct: float
     percentiles_ms: dict[int, float]
+    pause_ratio: float | None
 
 
 def simulate(
@@ -75,11 +81,16 @@ def simulate(
     """
     random = np.random.default_rng(0)
     responses, busy, longest = [], [], 0.0
+    ratios = []
     for each in rounds:
         shape = (draws, len(each.arrived_ms))
         service = times.draw(
             np.broadcast_to(each.image_ids, shape), np.broadcast_to(each.exits, shape), random
         )
+        if times.pause_ratios is not None:
+            rested = service * times.pause_ratios[each.exits]
+            ratios.append(float(rested.mean() / service.mean()))
+            service = service_after_pauses(each.arrived_ms, service, rested, PAUSE_MS)
         found = queue_responses(each.arrived_ms, service)
         longest = max(longest, float((found - service).max()))
         lasted_ms = float((each.arrived_ms + found)[:, -1].mean())
@@ -95,6 +106,7 @@ def simulate(
         is_overloaded,
         100 * served_ms / lasted_ms,
         {} if is_overloaded else dict(zip(PERCENTILES, figures.tolist(), strict=True)),
+        fmean(ratios) if ratios else None,
     )
 
 

@@ -48,7 +48,7 @@ answered_per_s double, busy_pct double, acc1 double, mean_blocks double, service
 wait_ms double, response_ms double, p50_ms double, p90_ms double, p99_ms double,
 is_simulated_overloaded bool, simulated_busy_pct double, simulated_p50_ms double,
 simulated_p90_ms double, simulated_p99_ms double, p50_error_pct double, p90_error_pct double,
-p99_error_pct double
+p99_error_pct double, simulated_pause_ratio double
 """
 """Columns of a cell for other programs, with their types."""
 
@@ -187,20 +187,29 @@ def _simulation_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
     rows = [cell.row for cell in cells]
     axes = [name for name in find_axes(rows) if name in _NO_BATCH]
     pairs = [name for each in PERCENTILES for name in (f"p{each}", f"error\nof p{each}")]
-    columns = ("model", *map(name_axis, axes), "t", "/s", *pairs)
+    columns = ("model", *map(name_axis, axes), "t", "/s", "after\npause", *pairs)
     lines = [
         (
             cell.row["model"],
             *format_axes(cell.row, axes),
             format_threshold(cell.row),
             f"{cell.row['arrivals_per_s']:g}",
+            _ratio(cell.simulated.pause_ratio),
             *(_simulated(cell)),
         )
         for cell in cells
         if cell.simulated
     ]
-    title = "simulated from exit costs, and the error against what was measured"
-    return fitting_table(columns, lines, "rows", title, droppable=(), is_all=is_all)
+    title = (
+        "simulated from exit costs, and the error against what was measured\n"
+        "after pause: of an idle server, times what an exit costs"
+    )
+    droppable = ("after\npause",)
+    return fitting_table(columns, lines, "rows", title, droppable=droppable, is_all=is_all)
+
+
+def _ratio(ratio: float | None) -> str:
+    return "–" if ratio is None else f"x{ratio:.2f}"
 
 
 def _simulated(cell: ServedCell) -> list[str]:

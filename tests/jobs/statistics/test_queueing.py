@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.statistics.queueing import queue_responses
+from jobs.statistics.queueing import queue_responses, service_after_pauses
 
 
 def test_hand_worked() -> None:
@@ -28,6 +28,23 @@ def test_equals_the_recursion() -> None:
             end = max(arrived[place], end) + service[queue, place]
             expected[queue, place] = end - arrived[place]
     assert np.allclose(queue_responses(arrived, service), expected)
+
+
+@pytest.mark.parametrize("load", [0.1, 0.6, 0.95, 2.0])
+def test_pauses_equal_the_recursion(load: float) -> None:
+    """A plain loop that knows when it was idle, on idle and on overloaded servers."""
+    random = np.random.default_rng(0)
+    arrived = np.cumsum(random.exponential(1.0, 500))
+    service = random.gamma(0.5, 2 * load, (3, 500))
+    rested = service * random.uniform(0.5, 3.0, (3, 500))
+    expected = np.empty_like(service)
+    for queue in range(3):
+        end = -np.inf
+        for place in range(500):
+            has_paused = arrived[place] - end >= 0.3
+            expected[queue, place] = (rested if has_paused else service)[queue, place]
+            end = max(arrived[place], end) + expected[queue, place]
+    assert (service_after_pauses(arrived, service, rested, 0.3) == expected).all()
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])

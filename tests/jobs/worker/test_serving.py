@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from jobs.plan.arrivals import Arrivals
 from jobs.plan.plan import Plan
 from jobs.plan.sources import shuffle_images
 from jobs.statistics.queueing import queue_responses
-from jobs.worker.serving import SPIN_NS, Served, serve
+from jobs.worker.run_task import run_task
+from jobs.worker.serving import PAUSE_NS, PAUSES, SPIN_NS, Served, measure_pauses, serve
 
 MS = 1_000_000
 FOREVER = 10**18
@@ -119,6 +122,32 @@ def test_a_round_that_cannot_keep_up_is_ended() -> None:
     assert len(served.ended_ns) == len(served.began_ns) == len(served.exit_blocks) == 3
 
 
+def test_what_a_pause_costs_each_exit() -> None:
+    """By hand: 3 ms after a pause where the third answer takes 2; at the other exit 5 and 4."""
+    server = Server([])
+    paused_ns: list[int] = []
+
+    def answer(*service_ms: float) -> Callable[[int], object]:
+        each = cycle(service_ms)
+
+        def take(request: int) -> None:
+            server.asked.append(request)
+            server.now_ns += round(next(each) * MS)
+
+        return take
+
+    def sleep(seconds: float) -> None:
+        server.sleep(seconds)
+        paused_ns.append(server.now_ns)
+
+    answers = [answer(3, 2.5, 2), answer(5, 4.5, 4)]
+    ratios = measure_pauses(answers, clock=server.clock, sleep=sleep)
+    assert ratios == pytest.approx([1.5, 1.25], rel=1e-3)
+    assert len(paused_ns) == 2 * PAUSES
+    assert max(server.slept_s) * 1e9 <= PAUSE_NS - SPIN_NS
+    assert server.asked == [request for request in range(PAUSES) for _ in range(6)]
+
+
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
 datasets: [{name: digits, limit: 20}]
@@ -167,6 +196,18 @@ def test_a_round_without_a_request_has_no_rows(plan_of: Callable[[str], Plan]) -
     bench = Bench(plan_of(GRID))
     task = replace(bench.task("serving", "flat"), arrivals=Arrivals(1, 0.1))
     assert bench.rows(task, "responses")["request"] == []
+
+
+def test_a_round_has_its_pauses(plan_of: Callable[[str], Plan]) -> None:
+    """One ratio per exit, the last block's included; a static model has one."""
+    bench = Bench(plan_of(GRID))
+    for model, exits in (("dynn", 3), ("flat", 1)):
+        task = bench.task("serving", model)
+        weights = partial(bench.sources.weights, task)
+        outcome = run_task(task, weights, bench.sources.shard(task))
+        (ratios,) = outcome.tables["rounds"].column("pause_ratios").to_pylist()
+        assert len(ratios) == exits
+        assert min(ratios) > 0
 
 
 def test_an_overloaded_round_keeps_its_requests(plan_of: Callable[[str], Plan]) -> None:

@@ -245,6 +245,29 @@ def test_static_service_times_are_latencies(build: Builder) -> None:
     assert [(row["image_id"], row["exit_ms"]) for row in found] == [(0, [3.0]), (1, [4.0])]
 
 
+def test_pause_ratios_are_of_the_setting(build: Builder) -> None:
+    """Of all rates and rounds; not of other threads, of a throttled round, of an invalid cell."""
+    cells = [
+        _served(build),
+        _served(build, arrivals_per_s=20.0, threshold=0.6, thresholds=(0.6,)),
+        _served(build, threads=2),
+        _served(build, arrivals_per_s=30.0, is_valid=False),
+    ]
+    for number, cell in enumerate(cells):
+        for round_ in range(2):
+            ratios = [[1.0 + number, 2.0 + round_]]
+            build.commit(cell, round_, rounds={"node": "node-a", "pause_ratios": ratios})
+    build.commit(cells[0], 2, rounds={"pause_ratios": [[9.0, 9.0]], "is_throttled": True})
+    costs = build.cell("exit_costs", exit_blocks=(1,), model="early")
+    build.store()
+    for cell in (cells[0], costs):
+        found = storage.named_query(
+            build.root, "pause_ratios", run_id="run-1", cell_id=cell.cell_id
+        ).to_pylist()
+        expected = [[1.0, 2.0], [1.0, 3.0], [2.0, 2.0], [2.0, 3.0]]
+        assert [row["pause_ratios"] for row in found] == expected
+
+
 def test_duplicates_are_found(build: Builder) -> None:
     """A request or a batch twice in a round; the number of images is that of commits."""
     cell = _served(build, rows=10)

@@ -280,6 +280,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "looked_at",
         "machines",
         "matching_passes",
+        "pause_ratios",
         "power_marks",
         "power_windows",
         "requests",

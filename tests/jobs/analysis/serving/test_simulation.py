@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,18 @@ def test_hand_worked_percentiles() -> None:
         {each: np.percentile([1, 4, 3, 1], each) for each in (50, 90, 99)}
     )
     assert found.busy_pct == pytest.approx(100 * 7 / 101)
+
+
+def test_a_server_that_paused_takes_longer() -> None:
+    """Twice as long at the first exit; not where a request waits, or comes within a millisecond."""
+    paused = replace(times([1.0, 4.0]), pause_ratios=np.array([2.0, 1.5]))
+    # Hand-worked: the first takes 2, the second waits and takes 1; then 0.5 ms idle: 1; then 6.
+    found = simulate(paused, [requests([0, 1, 3.5, 100], [0, 0, 0, 1])])
+    assert found.percentiles_ms == pytest.approx(
+        {each: np.percentile([2, 2, 1, 6], each) for each in (50, 90, 99)}
+    )
+    assert found.pause_ratio == pytest.approx(12 / 7)
+    assert simulate(times([1.0, 4.0]), [requests([0], [0])]).pause_ratio is None
 
 
 def test_overload_is_as_when_it_is_measured() -> None:
