@@ -66,7 +66,7 @@ def count_processor_time() -> None:
 
     for name in ("serve", "measure_pauses"):
         setattr(serving, name, partial(getattr(serving, name), clock=clock, sleep=sleep))
-    shard.TimedShard = partial(TimedShard, clock=time.thread_time_ns)  # type: ignore[misc,assignment]
+    shard.TimedShard = partial(TimedShard, clock=time.thread_time_ns)
 
 
 def make_grid(options: argparse.Namespace, measure: Sequence[str], rates: Sequence[float]) -> str:
