@@ -8,12 +8,13 @@ on disk, by the graph without its weights: the next process takes a second inste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor.compile_fx import compile_fx
 
 from gfnet.model import GFNet
 from gfnet.runtimes.eager import under_autocast, with_weights_of
@@ -44,17 +45,20 @@ class _CompiledStage:
         # A CUDA graph has one fixed size: recording one for each size that a batch shrinks to would
         # cost more, while the clock runs, than launching the kernels for several images.
         self._is_replayed = device.type == "cuda"
-        single: dict[str, Any] = (
-            {"mode": "reduce-overhead"}
-            if self._is_replayed
-            else {"options": {"cpp.threads": threads}}
+        options: dict[str, Any] = {} if self._is_replayed else {"cpp.threads": threads}
+        self._several = torch.compile(
+            _own(self._plain), fullgraph=True, dynamic=False, options=options
         )
-        several: dict[str, Any] = {} if self._is_replayed else single
-        single = _without_guards(single)
-        self._single = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **single)
-        self._several = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **several)
+        image = torch.zeros(1, *stage.entering_shape, device=device)
         with torch.inference_mode():
-            self._single(torch.zeros(1, *stage.entering_shape, device=device))
+            self._single = (
+                torch.compile(
+                    _own(self._plain), fullgraph=True, dynamic=False, mode="reduce-overhead"
+                )
+                if self._is_replayed
+                else _graph_of(self._plain, image.clone(), options)
+            )
+            self._single(image.clone())
             images = torch.zeros(SEVERAL, *stage.entering_shape, device=device)
             torch._dynamo.mark_dynamic(images, 0)  # noqa: SLF001 - its documented name
             self._several(images)
@@ -80,17 +84,44 @@ class _CompiledStage:
         return [each.clone() for each in leaving] if self._is_replayed else leaving
 
 
-def _without_guards(options: dict[str, Any]) -> dict[str, Any]:
-    """Let torch check nothing before it runs a graph, where it can be told so.
+def _graph_of(stage: Graph, image: Tensor, options: Mapping[str, Any]) -> Graph:
+    """Compile a stage for one image, and return its graph, to be called without torch's way there.
 
-    It would check each weight of the model before each call, for 0.1 ms per block. Nothing of what
-    it checks changes: the model is a copy, and a graph only gets images of its one size. The graph
-    for several images keeps its checks, which hold for the sizes that it was not compiled with.
+    Before each call, torch.compile's own function checks each weight of the model, for 0.1 ms per
+    block, and looks the graph up. Nothing of what it checks changes: the model is a copy, and the
+    graph only gets images of its one size.
+
+    Args:
+        stage: to compile.
+        image: what may enter it, in inference mode, in which the graph must be called too.
+        options: of Inductor.
     """
-    skip = getattr(torch.compiler, "skip_all_guards_unsafe", None)
-    if skip is None or "mode" in options:  # torch takes either a mode or options
-        return options
-    return {"options": options.get("options", {}) | {"guard_filter_fn": skip}}
+    calls: list[tuple[Callable[..., Sequence[Tensor]], list[Any], Sequence[Tensor]]] = []
+
+    def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        run: Any = compile_fx(graph, inputs, config_patches=dict(options))
+
+        def run_noted(*given: Any) -> Sequence[Tensor]:
+            leaving: Sequence[Tensor] = run(*given)
+            calls[:] = [(run, list(given), leaving)]
+            return leaving
+
+        return run_noted
+
+    function = torch.compile(_own(stage), fullgraph=True, dynamic=False, backend=inductor)
+    found = function(image)
+    ((run, given, leaving),) = calls
+    calls.clear()
+    (place,) = (at for at, each in enumerate(given) if each is image)
+    assert list(map(id, leaving)) == list(map(id, found))  # nothing is done to them afterwards
+
+    def run_graph(entering: Tensor) -> Sequence[Tensor]:
+        arguments = given.copy()
+        arguments[place] = entering
+        answers: Sequence[Tensor] = run(*arguments)
+        return answers
+
+    return run_graph
 
 
 def _own(stage: Graph) -> Graph:

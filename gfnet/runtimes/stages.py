@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gfnet.filter import GlobalFilter, MatrixFilter
-from gfnet.model import GFNet
+from gfnet.model import GFNet, GFNetDistil
 
 
 class Stage(nn.Module):
@@ -61,9 +63,55 @@ def whole(model: GFNet) -> Stage:
 
 
 def with_matrix_filters(model: GFNet) -> GFNet:
-    """Return a copy that convolves by matrix products: engines without an FFT run and fuse it."""
+    """Return a copy that convolves by matrix products: engines without an FFT run and fuse it.
+
+    A student's pairs of heads are one product each, since an exit costs by the number of its
+    operations.
+    """
     changed = copy.deepcopy(model)
     for block in changed.numbered_blocks():
         assert isinstance(block.filter, GlobalFilter)
         block.filter = MatrixFilter(block.filter)
+    if isinstance(changed, GFNetDistil):
+        _join_heads(changed)
     return changed.eval().requires_grad_(requires_grad=False)
+
+
+class JointHeads(nn.Module):
+    """The mean of a class and a distillation head, as one product with both tokens.
+
+    Args:
+        by_class, by_distillation: linear layers, whose weights are copied.
+
+    Shape:
+        (B, 2, C) normalised tokens to (B, K) logits.
+    """
+
+    def __init__(self, by_class: nn.Module, by_distillation: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(by_class, nn.Linear)
+        assert isinstance(by_distillation, nn.Linear)
+        weights = torch.cat([by_class.weight, by_distillation.weight], dim=1)
+        self.weight = nn.Parameter(weights.detach() / 2)
+        self.bias = nn.Parameter((by_class.bias + by_distillation.bias).detach() / 2)
+
+    def forward(self, read: Tensor) -> Tensor:
+        """Return the logits."""
+        return functional.linear(read.flatten(1), self.weight, self.bias)
+
+
+def _join_heads(model: GFNetDistil) -> None:
+    """Give each exit its heads as one product, as `JointHeads`."""
+    last = model.config.last_block
+    joint = {block: JointHeads(*model.exit_heads(block)) for block in model.config.exit_blocks}
+    joint[last] = JointHeads(model.head, model.head_dist)
+    model.joint_heads = nn.ModuleList(joint.values())
+
+    def early_logits(tokens: Tensor, block: int) -> Tensor:
+        logits: Tensor = joint[block](model.norm(tokens[:, :2]))
+        return logits
+
+    def readout(tokens: Tensor) -> Tensor:
+        return early_logits(tokens, last)
+
+    vars(model).update(early_logits=early_logits, readout=readout)

@@ -51,6 +51,18 @@ def test_images_leave_where_their_scores_say(model: gfnet.GFNet, compiled: gfnet
     engines.assert_a_score_of_nan_lets_nobody_go(model, compiled)
 
 
+def test_one_image_runs_its_graphs_past_what_torch_checks_before(
+    model: gfnet.GFNet, compiled: gfnet.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch is told to run no graph, its own functions would run the stages as Python."""
+    run: list[object] = []
+    monkeypatch.setattr(gfnet.GFNet, "run_blocks", lambda *given: run.append(given))
+    with torch.compiler.set_stance("force_eager"), torch.inference_mode():
+        routed = compiled.route(engines.images_of(1, seed=7), [2.0, 2.0])
+    assert routed.exit_block.tolist() == [model.config.last_block]
+    assert not run
+
+
 def test_a_static_model_has_one_stage_in_half_precision() -> None:
     """Routing is the same in both precisions; this tells how far bfloat16 is."""
     static = engines.static()

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from support import engines
@@ -174,6 +175,21 @@ def test_weights_kept_in_half_precision_answer_as_those_that_autocast_converts(
     assert torch.equal(found.logits, expected.logits.float())
     assert torch.equal(found.gate_scores, expected.gate_scores.float())
     assert all(each.dtype == torch.float32 for each in model.parameters())
+
+
+def test_both_heads_of_an_exit_are_one_product(model: gfnet.GFNet) -> None:
+    """On engines, at every exit and at full depth, with the mean of both; the model keeps two."""
+    joint, images = with_matrix_filters(model), engines.images_of(3, seed=2)
+    exits = len(model.config.exit_blocks) + 1
+    with torch.inference_mode():
+        expected, found = model.forward_exits(images), joint.forward_exits(images)
+        torch.testing.assert_close(joint(images), model(images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
+    products = 0
+    for stage in cut(joint):
+        graph = onnx.load_model_from_string(to_onnx(stage)).graph
+        products += sum(node.op_type == "Gemm" for node in graph.node)
+    assert products == exits
 
 
 def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
