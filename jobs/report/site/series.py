@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.common.formatting import Row, format_setting, format_threshold
+from jobs.common.formatting import Row, format_counted, format_setting, format_threshold
 
 GROUP = (
-    *("dataset", "dataset_sha256", "device", "node", "runtime", "precision", "threads"),
+    *("dataset", "dataset_sha256", "images", "device", "node", "runtime", "precision", "threads"),
     *("batch_size", "model"),
 )
 """What series share that differ only in their thresholds."""
@@ -38,7 +38,7 @@ class SeriesGroup:
     Attributes:
         name: of its data file.
         model: the model.
-        setting: data set, device, engine and batch, as text.
+        setting: data set, device, engine, batch and number of images, as text.
         rows: rows of `series`, in the order of the newest run's grid.
     """
 
@@ -59,10 +59,11 @@ def group_series(rows: Sequence[Row]) -> list[SeriesGroup]:
 def _group(key: tuple[Any, ...], rows: Sequence[Row]) -> SeriesGroup:
     first = rows[0]
     batch = "" if first["batch_size"] == 1 else f", batch {first['batch_size']}"
+    images = format_counted(first["images"], "image", "images")
     return SeriesGroup(
         name=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_SHORT],
         model=str(first["model"]),
-        setting=f"{format_setting(first)}{batch}",
+        setting=f"{format_setting(first)}{batch}, {images}",
         rows=sorted(rows, key=lambda row: row["position"]),
     )
 

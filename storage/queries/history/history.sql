@@ -2,8 +2,8 @@
 -- cells, up to that run.
 WITH
 here AS (
-    SELECT DISTINCT dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size,
-        threshold, thresholds
+    SELECT DISTINCT dataset, dataset_sha256, images, device, node, runtime, precision, threads,
+        batch_size, threshold, thresholds
     FROM cells
     WHERE run_id = $run_id AND model = $model AND kind IN ('exits', 'latency')
 )
@@ -12,6 +12,7 @@ FROM trend($model) t
 SEMI JOIN here h
     ON h.dataset IS NOT DISTINCT FROM t.dataset
     AND h.dataset_sha256 IS NOT DISTINCT FROM t.dataset_sha256
+    AND h.images IS NOT DISTINCT FROM t.images
     AND h.device IS NOT DISTINCT FROM t.device
     AND h.node IS NOT DISTINCT FROM t.node
     AND h.runtime IS NOT DISTINCT FROM t.runtime

@@ -20,7 +20,7 @@ lines AS (
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
     WHERE l.acc1 IS NOT NULL OR l.forward_ms IS NOT NULL
 )
-SELECT dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, model,
+SELECT dataset, dataset_sha256, images, device, node, runtime, precision, threads, batch_size, model,
     threshold, thresholds,
     list(run_id ORDER BY age) AS run_id,
     list(CASE WHEN accuracy_from IS NULL THEN acc1 END ORDER BY age) AS acc1,
@@ -36,4 +36,4 @@ SELECT dataset, dataset_sha256, device, node, runtime, precision, threads, batch
     } END, age) AS borrowed
 FROM lines
 GROUP BY ALL
-ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, position
+ORDER BY dataset, dataset_sha256, images, device, node, runtime, precision, threads, batch_size, position

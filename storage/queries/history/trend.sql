@@ -1,10 +1,11 @@
 -- The history of a model: its ladder rows of all runs, grouped by setting and threshold, oldest
--- first, with the change since the previous run in the same setting on the same images. A row that
+-- first, with the change since the previous run in the same setting on the same images: of the same data
+-- set, and as many of them. A row that
 -- is not valid is shown, but not compared with any other; nor is an accuracy that is borrowed
 -- (accuracy_from).
 WITH
 lines AS (
-    SELECT r.submitted_at, r.name AS run_name, c.dataset_sha256, l.*
+    SELECT r.submitted_at, r.name AS run_name, c.dataset_sha256, c.images, l.*
     FROM ladder l
     JOIN runs r ON r.run_id = l.run_id
     JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
@@ -24,8 +25,8 @@ compared AS (
         END AS energy_mj_before
     FROM lines
     WINDOW earlier AS (
-        PARTITION BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size,
-            threshold, thresholds
+        PARTITION BY dataset, dataset_sha256, images, device, node, runtime, precision, threads,
+            batch_size, threshold, thresholds
         ORDER BY submitted_at, run_id, cell_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
@@ -37,7 +38,7 @@ SELECT run_id, submitted_at, run_name, dataset, device, node, runtime, precision
     100 * (forward_ms / nullif(forward_ms_before, 0) - 1) AS forward_change_pct,
     100 * (energy_mj / nullif(energy_mj_before, 0) - 1) AS energy_change_pct,
     is_valid, note, dataset_sha256, energy_source,
-    accuracy_from, acc1_bound_points
+    accuracy_from, acc1_bound_points, images
 FROM compared
-ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, threshold,
-    thresholds, submitted_at, run_id, cell_id
+ORDER BY dataset, dataset_sha256, images, device, node, runtime, precision, threads, batch_size,
+    threshold, thresholds, submitted_at, run_id, cell_id

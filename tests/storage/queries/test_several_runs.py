@@ -242,3 +242,25 @@ def test_a_trend_goes_over_the_same_images_alone(build_run: Callable[[str], Buil
         ("two", 50.0, None),
         ("three", 75.0, 25.0),
     ]
+
+
+def test_a_trend_and_a_series_are_of_as_many_images(build_run: Callable[[str], Builder]) -> None:
+    """A run of the first images of a data set alone has other accuracies, without any change."""
+    for number, (run_id, images) in enumerate([("one", 4), ("two", 2), ("three", 4)]):
+        build = build_run(run_id)
+        submitted_at = NOON + timedelta(days=number)
+        build.run = dataclasses.replace(build.run, submitted_at=submitted_at)
+        cell = build.cell(cell_id="same", images=images)
+        build.records(cell, images, is_correct=[number < 2] + [True] * (images - 1))
+        build.store()
+    found = storage.query(build.root, "SELECT run_id, acc1, acc1_change FROM trend('static')")
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("two", 100.0, None),
+        ("one", 100.0, None),
+        ("three", 75.0, -25.0),
+    ]
+    series = storage.named_query(build.root, "series").to_pylist()
+    assert [(row["images"], row["run_id"]) for row in series] == [
+        (2, ["two"]),
+        (4, ["one", "three"]),
+    ]

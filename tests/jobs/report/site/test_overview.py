@@ -91,7 +91,7 @@ def test_invalid_figures_and_missed_nights_need_a_look() -> None:
     missed = [MissedNight("nightly", datetime(2026, 5, 1, 22), "the machine was off")]  # noqa: DTZ001
     found = list(find_concerns([], {}, lines, missed))
     assert [(each.kind, each.run_id) for each in found] == [("invalid", "thu"), ("missed", None)]
-    assert found[0].text.endswith("1 thread: the newest figures are not valid")
+    assert found[0].text.endswith("1 thread, 4 images: the newest figures are not valid")
     assert found[1].text == (
         "nightly: the night of 2026-05-01 22:00 UTC was missed: the machine was off"
     )

@@ -17,6 +17,7 @@ def series(**changes: Any) -> dict[str, Any]:
     setting = {
         "dataset": "digits",
         "dataset_sha256": "d0",
+        "images": 4,
         "device": "cpu",
         "node": "host",
         "runtime": "torch",
@@ -86,7 +87,7 @@ def test_series_of_one_model_and_setting_are_one_group() -> None:
     assert [len(group.rows) for group in groups] == [2, 1, 1, 1]
     assert list(groups[0].rows) == [first, later]
     assert len({group.name for group in groups}) == 4
-    assert groups[0].setting == "digits on cpu of host: torch float32, 1 thread"
+    assert groups[0].setting == "digits on cpu of host: torch float32, 1 thread, 4 images"
 
 
 def test_history_has_nights_once_and_verdicts_where_they_belong() -> None:
