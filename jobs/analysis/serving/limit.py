@@ -84,6 +84,7 @@ class RateLimit:
         simulated_per_s: the highest rate in the simulation; 0 if even a single request is too slow,
             None without exit costs.
         timed: how many times of each exit the simulation draws from.
+        exceeded: the measured cell at the lowest rate of those whose p99 is above the limit.
     """
 
     row: Row
@@ -91,6 +92,7 @@ class RateLimit:
     measured: Candidate | None
     simulated_per_s: float | None
     timed: int | None = None
+    exceeded: Candidate | None = None
 
     @property
     def name(self) -> str:
@@ -206,7 +208,9 @@ def find_rates(
         model = simulated.pop(key, None)
         rate = model.highest_rate(limit_ms) if model else None
         timed = model.timed if model else None
-        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate, timed))
+        above = (cell for cell in cells if cell.p99_ms is not None and cell.p99_ms > limit_ms)
+        exceeded = next(above, None)
+        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate, timed, exceeded))
     found += [
         RateLimit(model.row, model.acc1, None, model.highest_rate(limit_ms), model.timed)
         for model in simulated.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
@@ -50,8 +51,10 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
     if not best.is_simulated:
         said.append("only what was served at this rate is compared, no other threshold")
     if best.is_simulated:
+        seconds = math.ceil(P99_SAMPLES / best.per_s)
         said.append(
-            f"to be sure, serve it: measure: [serving], serving: {{arrivals: [{best.per_s:g}]}}"
+            "to be sure, serve it for as long as a p99 needs: measure: [serving], serving:"
+            f" {{arrivals: [{best.per_s:g}], seconds: {seconds}}}"
         )
     said += _few_times([each.timed for each in every])
     if best.acc1 is None:
@@ -126,7 +129,19 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         for lender in lenders
     )
     few = "".join(f"{fold(f'– {each}')}\n" for each in _few_times([each.timed for each in found]))
-    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{few}{borrowed}"
+    refuted = "".join(f"{fold(f'– {each}')}\n" for each in map(_explain_refuted, found) if each)
+    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{refuted}{few}{borrowed}"
+
+
+def _explain_refuted(each: RateLimit) -> str | None:
+    """Say if a lower rate than the simulated one was measured to be above the limit."""
+    exceeded = each.exceeded
+    if exceeded is None or exceeded.per_s > (each.simulated_per_s or 0.0):
+        return None
+    return (
+        f"{each.name}: do not rely on {_rate(each.simulated_per_s)}/s as simulated, since"
+        f" {exceeded.p99_ms:.4g} ms were measured at {exceeded.per_s:g}/s"
+    )
 
 
 def _rate(per_s: float | None) -> str:

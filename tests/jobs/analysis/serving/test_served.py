@@ -110,7 +110,7 @@ def test_without_enough_requests_the_choice_is_simulated(root: Path, run_id: str
     assert len(every) > 5
     text = describe_candidates(best, every, 1000.0)
     assert "simulated from exit costs, not measured" in " ".join(text.split())
-    assert "serving: {arrivals: [40]}" in text
+    assert "serving: {arrivals: [40], seconds: 17}" in " ".join(text.split())  # 662 requests
     assert "simulated from 60 times of each exit" in text
     (needed,) = storage.query(root, "select samples_for(99) as n").column("n").to_pylist()
     assert needed == P99_SAMPLES
@@ -296,6 +296,13 @@ def test_the_highest_rate_within_the_limit(root: Path, run_id: str, planted: Pla
     planted.rows[1]["is_valid"] = False
     found = find_rates(root, run_id, 65.0, {})
     assert [each.measured.per_s if each.measured else None for each in found] == [None, None, 20.0]
+    first = replace(found[0], simulated_per_s=169.0)
+    assert first.exceeded is not None
+    assert first.exceeded.per_s == 10.0
+    said = " ".join(describe_rates([first], 65.0).split())
+    assert "do not rely on 169/s as simulated, since 70 ms were measured at 10/s" in said
+    lower = replace(first, simulated_per_s=9.0)
+    assert "do not rely" not in describe_rates([lower], 65.0)
 
 
 @pytest.mark.usefixtures("planted")
