@@ -8,14 +8,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from types import FrameType
+
+
+_OURS = {"jobs", "pyarrow", "storage"}
 
 
 class HiddenPandas(MetaPathFinder):
-    """Finds no pandas while it is the first of `sys.meta_path`, nor lets others find it."""
+    """Finds no pandas for pyarrow, while it is the first of `sys.meta_path`.
+
+    Pyarrow's compiled code has no frame of its own: what it imports is asked for by whoever called
+    it. Others get pandas, such as torch, which ends an export if it cannot even look for it.
+    """
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
-        """Refuse pandas; leave all else to others."""
-        if fullname == "pandas":
+        """Refuse pandas to pyarrow; leave all else to others."""
+        if fullname != "pandas":
+            return None
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to a caller
+        while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "importlib":
+            frame = frame.f_back
+        if frame and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
             raise ModuleNotFoundError("pyarrow does without pandas here", name=fullname)
         return None
 
