@@ -124,7 +124,7 @@ class Group(click.Group):
                 formatter.write_dl(rows)
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
-        """Run the command line in a process of its own, whose packages all do without pandas."""
+        """Run the command line in a process of its own, where pyarrow does without pandas."""
         import storage
 
         sys.meta_path.insert(0, storage.HiddenPandas())

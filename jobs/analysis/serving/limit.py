@@ -222,9 +222,9 @@ def _served(root: storage.Root, run_id: str, narrowing: Mapping[str, str]) -> li
     """The serving cells that are meant; the rates of one model follow each other."""
     table = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id)
     rows: list[Row] = table.to_pylist()
-    order = dict.fromkeys(map(_key, rows))
+    places = {key: place for place, key in enumerate(dict.fromkeys(map(_key, rows)))}
     meant = _with_lent(root, run_id, [row for row in rows if _is_meant(row, narrowing)])
-    return sorted(meant, key=lambda row: [*order].index(_key(row)))
+    return sorted(meant, key=lambda row: places[_key(row)])
 
 
 def _with_lent(root: storage.Root, run_id: str, rows: Sequence[Row]) -> list[Row]:
