@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from support.leaks import no_thread_left
 
 from jobs.runs import interrupts
 from jobs.runs.interrupts import SAME_PRESS_S, Interrupts
@@ -103,7 +104,5 @@ def test_a_wish_to_cancel_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_happens_where_nobody_wants_it() -> None:
     """The thread ends with the run."""
-    before = threading.active_count()
-    with Ending().watching:
+    with no_thread_left(), Ending().watching:
         pass
-    assert threading.active_count() == before

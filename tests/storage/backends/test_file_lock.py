@@ -13,17 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.leaks import no_file_left
 
 from storage.backends import file_lock
 from storage.backends.file_lock import FileLease, HeldError, lease_holder, lock_holder, take_lock
 from storage.errors import RunLockedError
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def open_files() -> int:
-    """How many this process has."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -166,12 +162,11 @@ def test_a_file_that_was_removed_meanwhile_is_left(
             path.unlink()
 
     monkeypatch.setattr(file_lock, "_lock", after_a_removal)
-    open_before = open_files()
-    handle = take_lock(path)
-    assert len(handles) == 2
-    assert open_files() == open_before + 1
-    assert os.path.samestat(os.fstat(handle), path.stat())
-    os.close(handle)
+    with no_file_left():
+        handle = take_lock(path)
+        assert len(handles) == 2
+        assert os.path.samestat(os.fstat(handle), path.stat())
+        os.close(handle)
 
 
 def _broken_truncation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +192,7 @@ def test_a_lock_that_fails_leaves_no_open_file(
     error: type[Exception],
 ) -> None:
     """However it fails."""
-    before = open_files()
     break_it(monkeypatch)
-    with pytest.raises(error):
+    with no_file_left(), pytest.raises(error):
         take_lock(tmp_path / "lock")
-    assert open_files() == before
     assert len(slept) in (0, file_lock._ATTEMPTS - 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leaks import no_thread_left
 
 import storage
 from jobs.report.site import live
@@ -156,13 +157,12 @@ def test_never_two_builds_at_once_and_none_after_the_end(
         while True:
             say("one more page")
 
-    threads = threading.active_count()
-    with Follower("nowhere", build, lambda _: None, built=state(), look=look):
+    following = Follower("nowhere", build, lambda _: None, built=state(), look=look)
+    with no_thread_left(), following:
         assert began.wait(30)
         for _ in range(10):
             assert looks.acquire(timeout=30)
     assert at_once == [1, 1]
-    assert threading.active_count() == threads
 
 
 def test_progress_as_a_page_shows_it() -> None:

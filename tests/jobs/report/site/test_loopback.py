@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from support.leaks import no_file_left, no_thread_left
 
 from jobs.common.errors import UsageError
 from jobs.report.site import loopback
@@ -57,16 +58,12 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def server(site: Site) -> Iterator[LoopbackServer]:
     """It; afterwards no thread and no handle of it is left."""
-    threads, handles = threading.active_count(), count_handles()
-    with LoopbackServer(site.answer, site.said.append) as made:
+    with (
+        no_thread_left(),
+        no_file_left(),
+        LoopbackServer(site.answer, site.said.append) as made,
+    ):
         yield made
-    assert threading.active_count() == threads
-    assert count_handles() == handles
-
-
-def count_handles() -> int:
-    """Open handles of this process."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def connect(server: LoopbackServer) -> socket.socket:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.leaks import no_file_left
 
 from jobs.report.site.served_files import read_below
 
@@ -53,7 +54,6 @@ def test_nothing_else(folder: Path, tmp_path: Path) -> None:
 
 def test_no_handle_is_left(folder: Path) -> None:
     """However the reading ends."""
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for path in ("index.html", "runs/a.html", "runs/gone.html", "runs"):
-        read_below(folder, path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with no_file_left():
+        for path in ("index.html", "runs/a.html", "runs/gone.html", "runs"):
+            read_below(folder, path)
