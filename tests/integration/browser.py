@@ -26,6 +26,10 @@ def program() -> str | None:
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
+class ReloadedError(AssertionError):
+    """Raised where the page was left while it computed an answer: a live page loads itself anew."""
+
+
 class Page:
     """One tab. What it logs, throws and requests is kept."""
 
@@ -38,12 +42,19 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the browser, and keep the events that come before its answer."""
+        """Ask the browser, and keep the events that come before its answer.
+
+        Raises:
+            ReloadedError: the page was left meanwhile.
+            AssertionError: the browser refuses.
+        """
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             message = json.loads(self._socket.recv())
             if message.get("id") == number:
+                if "navigated" in message.get("error", {}).get("message", ""):
+                    raise ReloadedError(method, message["error"])
                 assert "error" not in message, (method, message["error"])
                 result: dict[str, Any] = message["result"]
                 return result
@@ -89,11 +100,13 @@ class Page:
         address = page if isinstance(page, str) else page.as_uri()
         self.call("Page.navigate", url="about:blank")  # another fragment alone would load nothing
         self.call("Page.navigate", url=address + (fragment and f"#{fragment}"))
-        deadline = time.monotonic() + _PATIENCE_S
-        while self.run("document.readyState") != "complete":
+        drawn = "Promise.all([window.chartsDrawn, window.explorerReady]).then(() => true)"
+        deadline, is_drawn = time.monotonic() + _PATIENCE_S, False
+        while not is_drawn:
             assert time.monotonic() < deadline, "the page did not load"
             time.sleep(0.05)
-        self.run("Promise.all([window.chartsDrawn, window.explorerReady]).then(() => true)")
+            with contextlib.suppress(ReloadedError):
+                is_drawn = self.run(f"document.readyState === 'complete' && {drawn}")
 
     def press(self, key: str, code: int, times: int = 1) -> None:
         """Press a key, as a hand on the keyboard does."""

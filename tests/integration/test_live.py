@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from jobs.report.site.live import Follower, read_root_state
 from jobs.report.site.loopback import LoopbackServer
 from jobs.report.site.serve import LiveSite
 
-from .browser import PROGRAMS, Page, browser, program
+from .browser import PROGRAMS, Page, ReloadedError, browser, program
 from .commands import Place, Processes
 
 pytestmark = [
@@ -45,13 +46,10 @@ def until(page: Page, script: str, expected: Callable[[Any], bool]) -> Any:
     deadline_s = time.monotonic() + PATIENCE_S
     found: list[Any] = []
     while True:
-        try:
+        with contextlib.suppress(ReloadedError):
             found = page.run(f"document.readyState === 'complete' ? [{script}] : []")
             if found and expected(found[0]):
                 return found[0]
-        except AssertionError as err:
-            if "navigated" not in str(err):  # the page was being loaded again
-                raise
         assert time.monotonic() < deadline_s, found
         time.sleep(0.05)
 
@@ -139,9 +137,10 @@ def test_a_page_follows_a_run_to_its_end(page: Page, root: Root, server: Loopbac
     until(page, "document.querySelectorAll('.run').length", lambda number: number == 1)
     root.commit(50)
     until(page, BAR, lambda value: value == 50)
-    assert "0 of 1 cells, 50 of 200 images" in page.run(TEXT)
+    until(page, TEXT, lambda text: "0 of 1 cells, 50 of 200 images" in text)
     until(page, STATUS, lambda text: "new is running: 20 %" in text)
-    assert page.run("document.querySelector('#live a').href") == f"{server.url}runs/new.html"
+    link = "document.querySelector('#live a')?.href"
+    until(page, link, lambda address: address == f"{server.url}runs/new.html")
     root.end()
     until(page, SHOWN, lambda text: text == "new done")
     until(page, HIDDEN, bool)
