@@ -70,24 +70,28 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool, is_rule
 
 def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
     import storage
-    from jobs.analysis.thresholds.exit_rules import read_rules
+    from jobs.analysis.thresholds.exit_rules import explain_no_rules, read_rules
+    from jobs.common.text import format_paragraphs
     from jobs.report.terminal.rules import draw_rules
 
-    found = storage.named_query(results, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
-    cells = [cell for cell in found if cell["exit_rule"] == "gate"]
-    if not cells:
+    with storage.one_moment():
+        found = storage.named_query(results, "choosable", run_ids=[run_id], run_id=run_id)
+        cells = found.to_pylist()
+        every = [rules for cell in cells if (rules := read_rules(results, run_id, cell))]
+    if not every:
         raise UsageError(
             f"run {run_id} has no finished all-exit pass under the rule gate: there are no rules"
             " to compare (`measure: [accuracy]` of a model with gates makes such passes)"
         )
-    with storage.one_moment():
-        every = [read_rules(results, run_id, cell) for cell in cells]
     if output:
         from jobs.report.figures.curve import drawing_of_rules, save_figure
 
         save_figure([*map(drawing_of_rules, every)], output)
         narrate(f"curve: {output}")
     show("\n".join(map(draw_rules, every)))
+    reasons = dict.fromkeys(filter(None, map(explain_no_rules, cells)))
+    if reasons:
+        narrate("\n" + format_paragraphs(f"– {reason}" for reason in reasons).rstrip())
 
 
 @main.command()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jobs.analysis.curve import explain_borrowed
 from jobs.analysis.latency_intervals import Means, make_key
+from jobs.analysis.thresholds.exit_rules import explain_no_rules
 from jobs.common.formatting import (
     PLACE,
     SETTING,
@@ -109,10 +110,11 @@ def collect_notes(report: Report, setting: Setting) -> list[str]:
         if row["forward_ms_note"]
     ]
     notes += explain_borrowed(select_setting(report.curve, setting))
-    for each in report.passes:
-        if setting_key(each.cell) == setting and each.cell["exit_energy_mj_note"]:
-            note = each.cell["exit_energy_mj_note"]
-            notes.append(f"composed energy of {each.cell['model']}: {note}")
+    for cell in (each.cell for each in report.passes if setting_key(each.cell) == setting):
+        if reason := explain_no_rules(cell):
+            notes.append(reason)
+        if note := cell["exit_energy_mj_note"]:
+            notes.append(f"composed energy of {cell['model']}: {note}")
     return [note.removeprefix("– ") for note in dict.fromkeys(notes)]
 
 

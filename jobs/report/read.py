@@ -65,7 +65,7 @@ class AllExitPass:
             routed with, else 0.5.
         images: rows of `exit_images` at these thresholds.
         bands: per point of its curve, the confidence band of the accuracy drop.
-        rules: its exit rules side by side.
+        rules: its exit rules side by side; None as `read_rules`.
         classes: its labels and predictions; None if there are no `answers`.
     """
 
@@ -243,7 +243,7 @@ def _read_pass(
     except UsageError as err:
         return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)
-    rules = read_rules(root, run_id, cell) if cell["exit_rule"] == "gate" else None
+    rules = read_rules(root, run_id, cell)
     classes = _read_classes(root, run_id, cell, len(answers.exit_blocks))
     read = AllExitPass(
         cell, answers, None, exit_ms, thresholds, images, rules=rules, classes=classes

@@ -18,7 +18,7 @@ import storage
 from jobs.analysis.thresholds.choose import read_exit_answers
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.sweep import cut_ends, shared_moves
-from jobs.common.formatting import Row, format_setting, name_lender
+from jobs.common.formatting import Row, format_setting
 from jobs.grid.models import GATE
 from jobs.statistics.bootstrap import IntervalEstimate
 
@@ -71,7 +71,7 @@ class RuleComparison:
     @property
     def title(self) -> str:
         """The model and its setting."""
-        return f"{self.cell['model']}, {format_setting(self.cell)}{name_lender(self.cell)}"
+        return f"{self.cell['model']}, {format_setting(self.cell)}"
 
     def evenly(self, number: int) -> list[list[float]]:
         """Return evenly spaced mean blocks, each with the accuracy of every rule."""
@@ -90,12 +90,31 @@ class RuleComparison:
         }
 
 
-def read_rules(root: storage.Root, run_id: str, cell: Row) -> RuleComparison:
+def explain_no_rules(cell: Row) -> str | None:
+    """Return why the rules of a pass under the gate are not compared; None if they are.
+
+    Borrowed answers do not show how rules differ on this device: how far an accuracy may be off is
+    known at a threshold, but not at equal mean blocks, nor is that of a difference.
+    """
+    lender = cell.get("accuracy_from")
+    if cell["exit_rule"] != GATE or not lender:
+        return None
+    return (
+        f"exit rules of {cell['model']}: not compared: {cell['device']} borrows its answers from"
+        f" {lender}, whose own rules are compared"
+    )
+
+
+def read_rules(root: storage.Root, run_id: str, cell: Row) -> RuleComparison | None:
     """Compare the rules of one all-exit pass, a row of `choosable`.
+
+    Returns: None if it is under another rule than the gate, or its answers are not its own.
 
     Raises:
         UsageError: as `read_exit_answers`.
     """
+    if cell["exit_rule"] != GATE or cell.get("accuracy_from"):
+        return None
     rules = [rule for rule in gfnet.EXIT_RULES if rule != "entropy" or cell["num_classes"]]
     answers = {rule: read_exit_answers(root, run_id, cell, rule) for rule in rules}
     return compare_rules(cell, answers)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.common.formatting import format_error, format_setting, name_lender
+from jobs.common.formatting import Row, format_error, format_setting, name_lender
 from jobs.report.html.base64_arrays import encode_array
 from jobs.report.html.classes import pack_classes
 from jobs.report.read import AllExitPass
@@ -79,6 +79,7 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "samples": len(samples),
         "sample_ms": encode_array(samples.astype("<f8")),  # (samples, E)
         "samples_for": {str(each): needed for each, needed in dict(cell["samples_for"]).items()},
+        "acc1_note": _explain_borrowed(cell),
         "ms_note": cell["exit_forward_ms_note"],
         "is_ms_promised": cell["is_exit_forward_ms_promised"],
         "ms_error": format_error(
@@ -95,6 +96,15 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "slider": _slider(answers.gate_scores),
         "classes": None,
     }
+
+
+def _explain_borrowed(cell: Row) -> str | None:
+    """Where the bound of a borrowed accuracy is; at any thresholds the page cannot compute it."""
+    lender = cell.get("accuracy_from")
+    return lender and (
+        f"accuracy and blocks are those of {lender}; how far the device's own can be from them at"
+        ' these thresholds: `gfjobs sql "from at_thresholds([...])"`'
+    )
 
 
 def _slider(scores: NDArray[np.float32]) -> dict[str, float]:

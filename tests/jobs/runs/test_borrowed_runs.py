@@ -26,6 +26,7 @@ from jobs.machine.registration import VARIABLE, Registration, read_registration
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
+from jobs.report.html.explorer import pack_passes
 from jobs.report.markdown import markdown_report
 from jobs.report.read import read_report
 from jobs.report.terminal.curve import draw_curves
@@ -160,6 +161,10 @@ def test_each_place_says_that_it_is_borrowed(
     report = markdown_report(read_report(root, "r"))
     assert f"| {shown}" in report
     assert "accuracy and blocks are borrowed from fast" in report
+    packed, _ = pack_passes(read_report(root, "r").passes)
+    notes = {"borrowed from fast" in values["name"]: values["acc1_note"] for values in packed}
+    assert notes[False] is None
+    assert notes[True].startswith("accuracy and blocks are those of fast; how far")
     chosen = gfjobs(
         "choose", "r", "--results", root, "--device", "slow", "--max-blocks", "4", "--bands", "2"
     )
@@ -174,6 +179,27 @@ def test_each_place_says_that_it_is_borrowed(
     assert "slow borrows its accuracy from fast" in " ".join(refused.output.split())
     classes = gfjobs("summary", "r", "--results", root, "--classes")
     assert "accuracy borrowed from fast" in " ".join(classes.output.split())
+
+
+def test_rules_are_judged_by_own_answers_alone(
+    write_grid: Callable, tmp_path: Path, run_tasks: Callable
+) -> None:
+    """By those of the lender; that the other has none is said, and no figure of it is there."""
+    run_tasks(flipping)
+    root = made(write_grid(text()), tmp_path / "results")
+    figure = tmp_path / "rules.svg"
+    shown = gfjobs("curve", "r", "--rules", "--results", root, "-o", figure)
+    assert shown.exit_code == 0, shown.output
+    assert "dynn, digits on fast" in shown.stdout
+    assert "slow" not in shown.stdout
+    assert shown.stdout.count("paired bootstrap") == 1
+    reason = "exit rules of dynn: not compared: slow borrows its answers from fast"
+    assert reason in " ".join(shown.stderr.split())
+    assert max(map(len, shown.output.splitlines())) <= 80
+    assert "slow" not in figure.read_text(encoding="utf-8")
+    report = read_report(root, "r")
+    assert [each.cell["device"] for each in report.passes if each.rules] == ["fast"]
+    assert reason in markdown_report(report)
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 3, 4, 5])

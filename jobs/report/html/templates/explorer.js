@@ -274,7 +274,12 @@
         ),
       ),
     );
-    const notes = [pass.ms_note && `milliseconds: ${pass.ms_note}`, pass.mj_note && `energy: ${pass.mj_note}`, pass.mj_source];
+    const notes = [
+      pass.acc1_note,
+      pass.ms_note && `milliseconds: ${pass.ms_note}`,
+      pass.mj_note && `energy: ${pass.mj_note}`,
+      pass.mj_source,
+    ];
     part("notes").replaceChildren(
       ...notes.filter(Boolean).map((text) => make("li", { textContent: text })),
     );
