@@ -166,7 +166,9 @@ def browser(folder: Path) -> Iterator[Page]:
         try:
             with contextlib.closing(_connected(folder, process)) as socket:
                 yield Page(socket)
-                with contextlib.suppress(websocket.WebSocketException, OSError):
+                with contextlib.suppress(
+                    websocket.WebSocketException, OSError, subprocess.TimeoutExpired
+                ):
                     socket.send(json.dumps({"id": 0, "method": "Browser.close"}))
                     process.wait(10)
         finally:

@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from support.processes import until_gone
 
 from jobs.nightly import night_process
 from jobs.nightly.daemon import BUSY
@@ -58,11 +57,7 @@ def test_a_process_that_heeds_no_signal(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(night_process, "STOP_S", 1)
         night_process.end(process)
         assert process.returncode == -signal.SIGKILL
-    for _ in range(100):
-        if not psutil.pid_exists(below) or psutil.Process(below).status() == "zombie":
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{below} is left")
+    until_gone(below)
 
 
 def test_old_logs_go(ledger: Ledger, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 import pytest
+from support.processes import until_gone
 
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
@@ -143,7 +143,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(
     assert time.monotonic() - began_s < 30
     assert "did not end within 1 s" in said[0]
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    until_gone(pid)
 
 
 def test_a_command_that_is_gone(tell: Callable[..., Night], ledger: Ledger, tmp_path: Path) -> None:
