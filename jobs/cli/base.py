@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jobs.cli.hints import folder_hints, run_hints
 from jobs.cli.streams import output_error, prepare_streams
@@ -28,7 +29,7 @@ ROOT_AS_GIVEN = "gfjobs.results"
 """Key in the context's `meta` of the results root as the user wrote it."""
 
 
-def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
+def _root(context: click.Context, option: click.Parameter, value: str) -> Root:
     """Return the results root in full; a URL must not become a folder of the same name."""
     import storage
 
@@ -36,7 +37,9 @@ def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
     try:
         return storage.checked_root(value)
     except storage.StorageError as err:
-        raise click.BadParameter(str(err)) from err
+        source = context.get_parameter_source("results")
+        named = f"${option.envvar}" if source is ParameterSource.ENVIRONMENT else None
+        raise click.BadParameter(str(err), param_hint=named) from err
 
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}

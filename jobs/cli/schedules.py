@@ -32,7 +32,7 @@ LEDGER = click.option(
     "--ledger",
     callback=_opened,
     envvar="GFJOBS_LEDGER",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     show_default="~/.local/state/gfjobs/nights.sqlite, or $GFJOBS_LEDGER",
     help="The file of schedules and nights.",
 )

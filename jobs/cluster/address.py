@@ -35,15 +35,19 @@ _RIGHT_ADDRESS = (
 _TLS = "RAY_USE_TLS"
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, given_as: str = "--address") -> None:
     """Check that a server like Ray's answers at HOST:PORT; Ray itself would try for a minute.
+
+    Args:
+        address: HOST:PORT, or one of DISCOVERED.
+        given_as: the option or the variable that it comes from.
 
     Raises:
         UsageError: the address is not HOST:PORT, nothing answers, or the server is not Ray.
     """
     if address in DISCOVERED:
         return
-    host, port = split_address(address)
+    host, port = split_address(address, given_as)
     try:
         with socket.create_connection((host, port), TIMEOUT_S) as connection:
             if os.environ.get(_TLS, "0").lower() in ("1", "true"):
@@ -83,7 +87,7 @@ def _first_words(connection: socket.socket) -> bytes:
     return said
 
 
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, given_as: str = "--address") -> tuple[str, int]:
     """Return host and port of an address.
 
     Raises:
@@ -94,7 +98,7 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or not number:
         shown = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
         raise UsageError(
-            f"--address {shown!r} is not HOST:PORT, such as 10.0.0.1:6379, with a port from 1 to"
+            f"{given_as} {shown!r} is not HOST:PORT, such as 10.0.0.1:6379, with a port from 1 to"
             f" {MAX_PORT}"
         )
     return host.strip("[]"), number

@@ -210,10 +210,11 @@ def cluster_address(given: str | None) -> str:
         UsageError: there is no such address, or no head answers there.
     """
     state = read_state()
-    address = given or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
+    named = os.environ.get("RAY_ADDRESS")
+    address = given or named or (state.address if state else None)
     if address is None:
         raise UsageError("this machine is not a node of a cluster; give --address HOST:PORT")
-    check_address(address)
+    check_address(address, "--address" if given or not named else "$RAY_ADDRESS")
     return address
 
 

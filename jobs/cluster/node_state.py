@@ -100,18 +100,31 @@ def ray_folder() -> Path:
     the name of a socket would not fit otherwise, as below the job folders of Slurm.
 
     Raises:
-        UsageError: neither is short enough, or another user made it.
+        UsageError: neither is short enough, or $RAY_TMPDIR cannot be a folder.
+        JobsError: another user made it.
     """
     given = os.environ.get(RAY_FOLDER)
     bases = [Path(given)] if given else [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
     for base in bases:
         folder = base if given else base / _OWN
         if len(os.fsencode(folder.absolute())) <= MAX_RAY_FOLDER:
-            return folder if given else _private(base)
+            return _checked(base) if given else _private(base)
     length = len(os.fsencode(bases[0].absolute()))
     raise UsageError(
         f"{bases[0]} is {length} bytes long, and the names of Ray's sockets leave room for"
         f" {MAX_RAY_FOLDER}: set {RAY_FOLDER} to a short folder, such as /tmp"
+    )
+
+
+def _checked(given: Path) -> Path:
+    """Check that Ray can write in a folder, or make it."""
+    with contextlib.suppress(OSError):
+        there = next(path for path in (given, *given.absolute().parents) if path.exists())
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return given
+    raise UsageError(
+        f"${RAY_FOLDER} is {given}, which is not a folder that this user can write in; set it to"
+        " one, such as /tmp, or unset it"
     )
 
 

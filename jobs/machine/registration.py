@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 
+from jobs.common.errors import UsageError
+
 VARIABLE = "GFJOBS_NODE"
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,35 @@ class Registration:
 
     @classmethod
     def read(cls, text: str) -> Registration:
-        """Parse what `text` returned."""
-        fields = json.loads(text)
-        devices = {slug: tuple(numbers) for slug, numbers in fields.pop("devices").items()}
-        return cls(devices=devices, **fields)
+        """Parse what `text` returned.
+
+        Raises:
+            UsageError: `text` did not return it.
+        """
+        try:
+            fields = json.loads(text)
+            devices = {slug: tuple(numbers) for slug, numbers in fields.pop("devices").items()}
+            found = cls(devices=devices, **fields)
+            if found._is_possible():
+                return found
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            pass  # said below
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise UsageError(
+            f"${VARIABLE} is {shown!r}, which is no registration of a node: `gfjobs node start`"
+            " alone sets it, for what runs on that node; unset it here"
+        )
+
+    def _is_possible(self) -> bool:
+        """Whether a node can have it: JSON has no types."""
+        numbers = [number for each in self.devices.values() for number in each]
+        return (
+            isinstance(self.name, str)
+            and self.kind in ("cpu", "cuda")
+            and (self.accelerator is None or isinstance(self.accelerator, str))
+            and all(type(number) is int and number >= 0 for number in numbers)
+            and bool(numbers)
+        )
 
 
 @cache

@@ -79,18 +79,15 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        if self.path.exists() and not self.path.is_file():  # SQLite would put files next to it
-            raise UsageError(
-                f"the ledger {self.path} is not a file; choose another with --ledger FILE or"
-                f" ${VARIABLE}"
-            )
+        other = f"choose another with --ledger FILE or ${VARIABLE}"
         try:
+            if self.path.exists() and not self.path.is_file():  # SQLite would put files next to it
+                raise UsageError(f"the ledger {self.path} is not a file; {other}")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _keep_private(self.path)
         except OSError as err:
             raise UsageError(
-                f"the ledger {self.path} cannot be created: {err.strerror}; choose another with"
-                f" --ledger FILE or ${VARIABLE}"
+                f"the ledger {self.path} cannot be created: {err.strerror}; {other}"
             ) from err
         with self._speaking():
             self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)

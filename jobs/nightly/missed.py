@@ -32,7 +32,11 @@ def missed_nights(ledger: Ledger, results: storage.Root, now: datetime) -> list[
 def missed_here(results: storage.Root) -> list[MissedNight]:
     """Return those that this user's ledger knows; none if there is no ledger."""
     path = Path(os.environ.get("GFJOBS_LEDGER") or default_path())
-    return list(_read(path, results)) if path.is_file() else []
+    try:
+        is_there = path.is_file()
+    except OSError:  # an impossible path: it holds nothing
+        return []
+    return list(_read(path, results)) if is_there else []
 
 
 def _read(path: Path, results: storage.Root) -> Iterator[MissedNight]:

@@ -161,7 +161,7 @@ def cache_folder() -> Path:
 
 def _data_folder() -> tuple[Path, ...]:
     data = os.environ.get(DATA_VARIABLE)
-    return (Path(data).expanduser().absolute(),) if data else ()
+    return (_absolute(data),) if data else ()
 
 
 def _open_named(name: str, split: str, *, is_shuffled: bool) -> ImageSet:

@@ -322,6 +322,12 @@ def test_roots_that_are_no_folder(value: str, root: Path) -> None:
     assert not Path("s3:").exists()
 
 
+def test_a_root_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable: the option was not given."""
+    monkeypatch.setenv("GFJOBS_RESULTS", "~nobody-of-that-name/x")
+    assert "Invalid value for $GFJOBS_RESULTS: results root ~nobody" in gfjobs("runs").stderr
+
+
 def test_columns_of_one_name_and_values_that_python_lacks(root: Path) -> None:
     """Every column is shown, and a date beyond Python's years as text."""
     query = "select 1 a, 2 a, date '20000-01-01' d, 'infinity'::timestamp t"

@@ -72,6 +72,14 @@ def test_something_else_at_the_address(folder: Path, web: str, command: str, cod
     assert [path.name for path in folder.iterdir()] == ["grid.yaml"]
 
 
+@pytest.mark.usefixtures("folder")
+def test_an_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable: the option was not given."""
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    assert said("nodes", 2).startswith("gfjobs: $RAY_ADDRESS 'nowhere' is not HOST:PORT")
+    assert said("nodes --address here", 2).startswith("gfjobs: --address 'here' is not HOST")
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [

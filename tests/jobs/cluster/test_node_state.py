@@ -43,12 +43,24 @@ def test_a_folder_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts as it is; one that no socket fits in is refused with what to do."""
     monkeypatch.setenv(RAY_FOLDER, "/dev/shm")  # noqa: S108
     assert ray_folder() == Path("/dev/shm")  # noqa: S108
-    given = "/" + "a" * (MAX_RAY_FOLDER - 1)
-    monkeypatch.setenv(RAY_FOLDER, given)
-    assert ray_folder() == Path(given)
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        given = f"{base}/".ljust(MAX_RAY_FOLDER, "a")
+        monkeypatch.setenv(RAY_FOLDER, given)
+        assert ray_folder() == Path(given)
+        assert not Path(given).exists()
     monkeypatch.setenv(RAY_FOLDER, given + "a")
     with pytest.raises(UsageError, match=r"is 37 bytes long, .* room for 36: set RAY_TMPDIR"):
         ray_folder()
+
+
+def test_a_folder_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ended with a traceback."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        Path(base, "file").touch()
+        for given in (f"{base}/file", f"{base}/file/x"):
+            monkeypatch.setenv(RAY_FOLDER, given)
+            with pytest.raises(UsageError, match=rf"^\$RAY_TMPDIR is {given}, .* not a folder"):
+                ray_folder()
 
 
 def test_a_temporary_directory_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

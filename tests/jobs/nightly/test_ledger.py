@@ -125,6 +125,8 @@ def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be created"):
         Ledger(tmp_path / "file" / "nights.sqlite")
+    with pytest.raises(UsageError, match="cannot be created: File name too long; choose another"):
+        Ledger(tmp_path / ("a" * 300))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for there in (tmp_path, pipe):

@@ -57,6 +57,9 @@ def test_a_user_without_a_ledger_missed_nothing(
     monkeypatch.setenv("GFJOBS_LEDGER", str(path))
     assert missed_here(Path(entry.results)) == []
     assert not path.parent.exists()
+    monkeypatch.setenv("GFJOBS_LEDGER", "a" * 5000)
+    assert missed_here(Path(entry.results)) == []
+    monkeypatch.setenv("GFJOBS_LEDGER", str(path))
     ledger = Ledger(path)
     now = datetime.now(AUTUMN.tzinfo)
     miss(ledger, replace(entry, horizon=now - DAY), now - timedelta(hours=1))

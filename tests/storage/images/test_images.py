@@ -230,6 +230,17 @@ def test_named_sets_come_from_the_data_folder(
         storage.open_images("cifar100")
 
 
+def test_a_data_folder_of_an_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is taken as it is, as any other; it ended in a traceback."""
+    given = "~nobody-of-that-name/data"
+    monkeypatch.setenv("GFJOBS_DATA", given)
+    with pytest.raises(storage.DatasetError, match=f"no folder .* below GFJOBS_DATA={given}"):
+        storage.open_images("insects")
+    with pytest.raises(storage.DatasetError, match=f"no .*/{given}/cifar10/test.parquet and no"):
+        storage.open_images("cifar10")
+    assert storage.named_file("cifar10", "test") is None
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
