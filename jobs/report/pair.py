@@ -12,6 +12,7 @@ from jobs.analysis.comparison.compare import Comparison, compare_runs, read_runs
 from jobs.analysis.comparison.run_data import MeasuredRun, Side
 from jobs.common.formatting import Row, list_some
 from jobs.common.tables import format_value
+from jobs.report.read import list_models
 
 _DIGEST = 12  # digits of a digest, as many as `git` and the ladder show
 _NOT_THERE = "not there"
@@ -72,6 +73,7 @@ class PairReport:
     Attributes:
         comparison: what `gfjobs compare` computes, with the images that changed.
         first, second: the sides.
+        models: all of both runs, in the order that gives them their colours: the first's lead.
         differences: what differs between the runs, the most important first.
         same: what does not, as text.
         grid_changes: lines of a unified diff of the two grids; empty if they are equal.
@@ -80,6 +82,7 @@ class PairReport:
     comparison: Comparison
     first: SideReport
     second: SideReport
+    models: Sequence[str]
     differences: Sequence[RunDifference]
     same: Sequence[str]
     grid_changes: Sequence[str]
@@ -123,6 +126,7 @@ def read_pair(
         comparison,
         sides[0],
         sides[1],
+        list(dict.fromkeys(name for run_id in run_ids for name in list_models(inputs[run_id]))),
         [each for each in differences if each.first != each.second],
         [f"{each.what}: {each.first}" for each in differences if each.first == each.second],
         list(_grid_changes(*sides)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,16 @@ class Report:
         """All settings that have rows, in the order of the ladder."""
         rows = (*self.ladder, *self.curve, *self.latencies, *self.throughputs, *self.served)
         return list(dict.fromkeys(setting_key(row) for row in rows))
+
+    @cached_property
+    def models(self) -> list[str]:
+        """All models, in the order that gives them their colours."""
+        return list_models(self.inputs)
+
+
+def list_models(inputs: Sequence[Row]) -> list[str]:
+    """Returns the models of a run by name, from its rows of `inputs`: some have no figure yet."""
+    return list(dict.fromkeys(row["name"] for row in inputs if row["kind"] == "checkpoint"))
 
 
 def setting_key(row: Row) -> Setting:

@@ -22,15 +22,15 @@ def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, 
     drawn = (
         *(frontier_figure(report, setting, cost, number) for cost in COSTS),
         exits_figure(select_setting(report.histogram, setting), number),
-        latencies_figure(select_setting(report.latencies, setting), number),
-        calibration_figure(select_setting(report.calibration, setting), number),
+        latencies_figure(select_setting(report.latencies, setting), report.models, number),
+        calibration_figure(select_setting(report.calibration, setting), report.models, number),
         *(
             rules_figure(each.rules, f"exit-rules-{number}-{place}")
             for place, each in enumerate(report.passes, 1)
             if each.rules and setting_key(each.cell) == setting
         ),
-        responses_figure(select_setting(report.served, setting), number),
-        throughput_figure(select_setting(report.throughputs, setting), number),
+        responses_figure(select_setting(report.served, setting), report.models, number),
+        throughput_figure(select_setting(report.throughputs, setting), report.models, number),
         *history_figures(report, setting, number),
     )
     return {figure.name: figure for figure in drawn if figure}

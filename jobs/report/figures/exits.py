@@ -19,9 +19,11 @@ from jobs.report.figures.style import (
     INK,
     ROW_HEIGHT,
     Figure,
+    colour_models,
     finish_chart,
     make_chart,
     make_legend,
+    style_lines,
 )
 
 
@@ -75,7 +77,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
     )
 
 
-def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
+def latencies_figure(rows: Sequence[Row], models: Sequence[str], number: int) -> Figure | None:
     """Draws the latency of images by exit: p10 to p90 as a line, p25 to p75 as a bar."""
     known = [row for row in rows if row["p50_ms"] is not None]
     if not known:
@@ -88,7 +90,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
     order = [value["row"] for value in values]
     base = make_chart(values).encode(
         y=alt.Y("row:N", sort=order, title=None),
-        color=alt.Color("model:N", legend=None, sort=list({row["model"]: 0 for row in known})),
+        color=colour_models((), models),
     )
     title = "forward latency, ms"
     whisker = base.mark_rule(strokeWidth=2).encode(
@@ -117,8 +119,11 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
     )
 
 
-def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
-    """Draws how often each gate's exit is right, by the gate's score."""
+def calibration_figure(rows: Sequence[Row], models: Sequence[str], number: int) -> Figure | None:
+    """Draws how often each gate's exit is right, by the gate's score.
+
+    Colours are gates; of several passes, models, whose gates differ by dashes.
+    """
     if not rows:
         return None
     passes = len({row["cell_id"] for row in rows})
@@ -137,13 +142,16 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
     scale = alt.Scale(domain=[0, 1]) if is_share else alt.Scale(zero=False)
     x = alt.X("gate_score:Q", title="mean gate score", scale=scale)
     y = alt.Y("acc1:Q", title="right at this exit, percent", scale=alt.Scale(domain=[0, 100]))
-    gates = list(dict.fromkeys(value["gate"] for value in values))
+    gates = {value["gate"]: row["model"] for value, row in zip(values, rows, strict=True)}
+    if passes == 1:
+        legend = make_legend(list(gates))
+        style = {"color": alt.Color("gate:N", title=None, sort=list(gates), legend=legend)}
+    else:
+        style = style_lines("gate", gates, models)
     line = (
         make_chart(values)
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
-        .encode(
-            x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates, legend=make_legend(gates))
-        )
+        .encode(x=x, y=y, **style)
     )
     ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}]
     calibrated = (

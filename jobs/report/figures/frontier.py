@@ -21,14 +21,15 @@ from jobs.common.formatting import (
     name_lender,
 )
 from jobs.report.figures.style import (
-    COLOURS,
     HEIGHT,
+    INK,
     Doubtful,
     Figure,
     add_title,
+    colour_models,
     finish_chart,
     make_chart,
-    make_legend,
+    pick_colour,
 )
 from jobs.report.ladder import collect_sources
 from jobs.report.read import Report, Setting, select_setting
@@ -65,7 +66,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     x = alt.X("cost:Q", title=label, scale=alt.Scale(domain=list(axis), nice=False, zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
-    colour = alt.Color("model:N", sort=names, title=None, legend=make_legend(names))
+    colour = colour_models(names, report.models)
     line = make_chart(points)
     # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
@@ -250,12 +251,12 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     }
     line = (
         make_chart(points)
-        .mark_line(color=COLOURS[0], strokeWidth=2)
+        .mark_line(color=pick_colour(cell["model"], report.models), strokeWidth=2)
         .encode(order=alt.Order("cost:Q"), **axes)
     )
     now = (
         make_chart(points[:1], "now")
-        .mark_point(filled=True, size=160, color=COLOURS[1], opacity=1)
+        .mark_point(filled=True, size=160, color=INK, opacity=1)
         .encode(**axes)
     )
     spec = finish_chart(line + now, HEIGHT)

@@ -25,6 +25,7 @@ from jobs.report.figures.style import (
     HEIGHT,
     Figure,
     add_title,
+    colour_models,
     finish_chart,
     make_chart,
     make_legend,
@@ -106,7 +107,8 @@ def _overlay(
     of_setting: Row = {**dict(zip(_OVERLAID, setting, strict=True)), "node": None}
     title = f"Accuracy against {word}: {format_setting(of_setting)}"
     composed = "replayed" if cost == "mean_blocks" else "composed"
-    spec = finish_chart(_chart(lines, dots, labels, names, axis), HEIGHT + 60)
+    colour = colour_models(names, pair.models)
+    spec = finish_chart(_chart(lines, dots, labels, colour, axis), HEIGHT + 60)
     spec["config"] = {**spec["config"], "legend": {**spec["config"]["legend"], **_LEGENDS}}
     return Figure(
         name=f"both-by-{word}-{number}",
@@ -180,14 +182,13 @@ def _chart(
     lines: Sequence[Sequence[Row]],
     dots: Sequence[Sequence[Row]],
     labels: tuple[str, str],
-    names: Sequence[str],
+    colour: alt.Color,
     axis: str,
 ) -> Any:
     """Draw A thin and hollow, B thick and filled; what is composed in doubt is dashed."""
     x = alt.X("cost:Q", title=axis, scale=alt.Scale(zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     tips = [alt.Tooltip(f"{name}:N") for name in ("run", "model", "threshold", "cost", "acc1")]
-    colour = alt.Color("model:N", sort=names, title=None, legend=make_legend(names))
     shape = alt.Shape(
         "run:N",
         title=None,

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import altair as alt
 
 from jobs.common.formatting import Row, format_fixed, format_model, format_threshold
-from jobs.report.figures.style import HEIGHT, Figure, finish_chart, make_chart, make_legend
+from jobs.report.figures.style import HEIGHT, Figure, finish_chart, make_chart, style_lines
 
 _PERCENTILES = (99, 90, 50)  # the first that any cell has is drawn
 
 
-def responses_figure(rows: Sequence[Row], number: int) -> Figure | None:
+def responses_figure(rows: Sequence[Row], models: Sequence[str], number: int) -> Figure | None:
     """Draws a percentile of the response by rate: measured as a line, simulated as crosses.
 
     Args:
         rows: `ServedCell.figures` of one setting.
+        models: all of the page.
         number: of the setting.
 
     Returns: None if no cell has a percentile.
@@ -34,14 +35,17 @@ def responses_figure(rows: Sequence[Row], number: int) -> Figure | None:
         )
         if ms is not None
     ]
-    names = list(dict.fromkeys(point["model"] for point in points))
+    drawn = {point["model"] for point in points}
+    lines = {name: row["model"] for row in rows if (name := _name(row)) in drawn}
+    style = style_lines("model", lines, models)
     base = make_chart(points).encode(
         x=alt.X("rate:Q", title="requests per second"),
         y=alt.Y("ms:Q", title=f"p{percentile} of the response, ms"),
-        color=alt.Color("model:N", title=None, sort=names, legend=make_legend(names)),
+        color=style["color"],
         tooltip=[alt.Tooltip(f"{each}:N") for each in ("model", "rate", "ms", "how")],
     )
     line = base.transform_filter("datum.how == 'measured'").mark_line(point=True, strokeWidth=2)
+    line = line.encode(**style)
     cross = base.transform_filter("datum.how == 'simulated'").mark_point(shape="cross", size=60)
     said = "; ".join(
         f"{point['model']} at {point['rate']:g} per second: {point['ms']:.3g} ms"
@@ -91,7 +95,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:+.1f} %"
 
 
-def throughput_figure(rows: Sequence[Row], number: int) -> Figure | None:
+def throughput_figure(rows: Sequence[Row], models: Sequence[str], number: int) -> Figure | None:
     """Draws images per second by batch size, a line per model and threshold; None without any."""
     known = [
         row for row in rows if row["images_per_s"] is not None and row["is_valid"] is not False
@@ -102,15 +106,15 @@ def throughput_figure(rows: Sequence[Row], number: int) -> Figure | None:
         {"model": _name(row), "batch": row["batch_size"], "rate": row["images_per_s"]}
         for row in known
     ]
-    names = list(dict.fromkeys(point["model"] for point in points))
+    lines = {_name(row): row["model"] for row in known}
     chart = (
         make_chart(points)
         .mark_line(point=True, strokeWidth=2)
         .encode(
             x=alt.X("batch:Q", title="images per batch", scale=alt.Scale(type="log", base=2)),
             y=alt.Y("rate:Q", title="images per second"),
-            color=alt.Color("model:N", title=None, sort=names, legend=make_legend(names)),
             tooltip=[alt.Tooltip(f"{each}:N") for each in ("model", "batch", "rate")],
+            **style_lines("model", lines, models),
         )
     )
     said = "; ".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,7 @@ from jobs.report.figures.style import (
     finish_chart,
     make_data,
     make_legend,
+    style_lines,
 )
 from jobs.report.read import Report, Setting, select_setting
 from jobs.report.terminal.summary import is_invalid
@@ -77,7 +78,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             for row in known
         ]
         marked = [value for value in values if value["step"]]
-        lines = list(dict.fromkeys(value["line"] for value in values))
+        lines = {value["line"]: row["model"] for row, value in zip(known, values, strict=True)}
         said = "".join(
             f" {value['step'].capitalize()} in run {value['run']}: {value['line']}."
             for value in marked
@@ -89,7 +90,9 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(values))
             + f".{said}",
-            spec=finish_chart(_chart(values, lines, label), HEIGHT),
+            spec=finish_chart(
+                _chart(values, style_lines("line", lines, report.models), label), HEIGHT
+            ),
             columns=("run", "grid", "submitted, UTC", "model", "threshold", label, "valid", "step"),
             rows=[
                 (
@@ -108,22 +111,26 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
 
 
 def nights_specs() -> dict[str, dict[str, Any]]:
-    """Draws the same charts without rows, by metric: a script gives them theirs.
+    """Draws the same charts without rows, by metric: a script gives them theirs, and their names.
 
     Their data is named `nights`, with the fields that `history_figures` draws.
     """
+    style = {"color": alt.Color("line:N", title=None, legend=make_legend(()))}
     return {
-        metric: finish_chart(_chart((), None, label), HEIGHT)
+        metric: finish_chart(_chart((), style, label), HEIGHT)
         for metric, (_, label, _) in _METRICS.items()
     }
 
 
 def _chart(
-    values: Sequence[dict[str, Any]], lines: Sequence[str] | None, label: str
+    values: Sequence[dict[str, Any]], style: Mapping[str, Any], label: str
 ) -> alt.LayerChart | alt.FacetChart:
     """Draws lines with a point per night, a cross if it is not valid, and rings around steps.
 
-    Without `lines`, the rows come later, and so do the names of the lines.
+    Args:
+        values: the rows.
+        style: how its lines are encoded.
+        label: of the vertical axis.
     """
     chart: Any = alt.Chart()  # its rows are those of the whole
     base = chart.encode(
@@ -135,9 +142,9 @@ def _chart(
         ),
         # In full: figures that are all alike have one label, which would be rounded to a digit.
         y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False), axis=alt.Axis(format=".6~g")),
-        color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines or ())),
+        color=style["color"],
     )
-    line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
+    line = base.mark_line(strokeWidth=2).encode(detail="grid:N", **style)
     dots = base.mark_point(size=50, filled=True, opacity=1).encode(
         shape=alt.Shape(
             "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ INK = "currentColor"  # the colour of the surrounding text: readable in light, d
 HEIGHT = 260  # pixels
 ROW_HEIGHT = 34
 _SHORT_NAME = 18  # characters
+_DASHES = [[1, 0], [6, 3], [2, 2], [10, 3, 2, 3], [14, 4], [5, 2, 1, 2, 1, 2]]
 _CONFIG: dict[str, Any] = {
     "background": None,
     "font": "system-ui, 'DejaVu Sans', sans-serif",  # the page's font, so that text widths match
@@ -109,8 +111,58 @@ def finish_chart(chart: Any, height: int) -> dict[str, Any]:
 
 
 def make_legend(names: Sequence[str]) -> alt.Legend:
-    """Makes a legend that fits a phone: two columns of short names, or one of truncated ones."""
+    """Makes a legend that fits a phone: two columns of short names, or one of truncated ones.
+
+    It has these names alone, in this order; without any, those that the rows have.
+    """
     is_short = max(map(len, names), default=0) <= _SHORT_NAME
+    values: dict[str, Any] = {"values": list(names)} if names else {}
     return alt.Legend(
-        columns=2 if is_short else 1, labelLimit=135 if is_short else 270, symbolOpacity=1
+        columns=2 if is_short else 1,
+        labelLimit=135 if is_short else 270,
+        symbolOpacity=1,
+        **values,
     )
+
+
+def pick_colour(model: str, models: Sequence[str]) -> str:
+    """Returns the colour of a model: by its place among those of the page."""
+    return COLOURS[models.index(model) % len(COLOURS)]
+
+
+def colour_models(names: Sequence[str], models: Sequence[str]) -> alt.Color:
+    """Colours the field `model`: a model alike in all charts of a page.
+
+    Args:
+        names: those in the legend; without any, there is none.
+        models: all of the page, in the order that gives them their colours.
+    """
+    legend = make_legend(names) if names else None
+    return alt.Color("model:N", title=None, scale=alt.Scale(domain=list(models)), legend=legend)
+
+
+def style_lines(field: str, lines: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
+    """Encodes lines of models: in the model's colour; several of one model differ by dashes.
+
+    Args:
+        field: the field that names the line.
+        lines: the model of each.
+        models: as for `colour_models`.
+    """
+    names, numbers, dashes = list(lines), Counter[str](), []
+    for model in lines.values():
+        dashes.append(_DASHES[numbers[model] % len(_DASHES)])
+        numbers[model] += 1
+    is_dashed = len(numbers) < len(names)
+    legend = make_legend(names)
+    if is_dashed:  # a circle would not show them
+        legend.symbolType, legend.symbolSize = "stroke", 400
+    shared: dict[str, Any] = {"shorthand": f"{field}:N", "title": None, "legend": legend}
+    shades = [pick_colour(model, models) for model in lines.values()]
+    channels: dict[str, Any] = {
+        "color": alt.Color(scale=alt.Scale(domain=names, range=shades), **shared)
+    }
+    if is_dashed:
+        scale = alt.Scale(domain=names, range=dashes)
+        channels["strokeDash"] = alt.StrokeDash(scale=scale, **shared)
+    return channels

@@ -70,6 +70,19 @@
     );
   }
 
+  // A chart of these rows: a line has its colour in every chart, whichever lines that one has.
+  function chart(data, metric, values) {
+    const spec = structuredClone(pageData.data.charts[metric]);
+    const drawn = new Set(values.map((value) => value.line));
+    const domain = data.lines.map(nameOf);
+    for (const { encoding } of spec.layer) {
+      if (!encoding.color) continue;
+      encoding.color.scale = { domain };
+      encoding.color.legend.values = domain.filter((name) => drawn.has(name));
+    }
+    return { ...spec, data: { ...spec.data, values } };
+  }
+
   async function draw(data, lines) {
     for (const place of root.querySelectorAll("[data-series]")) {
       const metric = place.dataset.series;
@@ -85,8 +98,7 @@
           ` from ${fixed(Math.min(...numbers), places)} to ${fixed(Math.max(...numbers), places)},` +
           ` newest ${fixed(numbers[numbers.length - 1], places)}; the table has each figure`,
       );
-      const spec = pageData.data.charts[metric];
-      await drawChart(place, { ...spec, data: { ...spec.data, values } });
+      await drawChart(place, chart(data, metric, values));
     }
   }
 

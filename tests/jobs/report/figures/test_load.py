@@ -38,7 +38,7 @@ def test_the_highest_percentile_that_there_is() -> None:
     over = served(arrivals_per_s=40.0, is_overloaded=True, p50_ms=None, p90_ms=None)
     over |= {"simulated_p90_ms": None}
     invalid = served(model="flat", threshold=None, thresholds=None, is_valid=False)
-    figure = responses_figure([served(), over, invalid], 3)
+    figure = responses_figure([served(), over, invalid], ["dynn", "flat"], 3)
     assert figure
     assert figure.name == "response-by-rate-3"
     assert "p90" in figure.title
@@ -50,7 +50,7 @@ def test_the_highest_percentile_that_there_is() -> None:
     assert "dynn at 0.5 at 20 per second: 9 ms" in figure.alternative
     assert "Overloaded, without a point: 1." in figure.alternative
     assert [row[4] for row in figure.rows] == ["4.00", "overloaded", "INVALID"]
-    figure = responses_figure([served(p99_ms=25.0, p99_error_pct=-20.0)], 1)
+    figure = responses_figure([served(p99_ms=25.0, p99_error_pct=-20.0)], ["dynn", "flat"], 1)
     assert figure
     assert "p99" in figure.title
     assert figure.rows[0] == (
@@ -64,7 +64,7 @@ def test_the_highest_percentile_that_there_is() -> None:
         "20.00",
         "-20.0 %",
     )
-    assert responses_figure([over], 1) is None
+    assert responses_figure([over], ["dynn", "flat"], 1) is None
 
 
 def test_images_per_second_by_batch() -> None:
@@ -76,9 +76,9 @@ def test_images_per_second_by_batch() -> None:
         | {"forward_images_per_s": rate}
         for size, rate, valid in ((1, 100.0, True), (8, 250.0, True), (32, 9.0, False))
     ]
-    figure = throughput_figure(rows, 1)
+    figure = throughput_figure(rows, ["flat"], 1)
     assert figure
     assert drawn(figure) == [("flat", 1, 100.0), ("flat", 8, 250.0)]
     assert "flat: 250 at batch 8" in figure.alternative
     assert [each[-1] for each in figure.rows] == ["", "yes"]
-    assert throughput_figure(rows[2:], 1) is None
+    assert throughput_figure(rows[2:], ["flat"], 1) is None
