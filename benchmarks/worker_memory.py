@@ -138,9 +138,11 @@ def measure(plan: Plan, folder: Path) -> dict[str, Any]:
     executor = RayExecutor(Sources.of(plan), work=by_parts(str(folder)))
     try:
         executor.submit(task, Slot("", "cpu"))
-        _, outcome = executor.wait()
+        while (finished := executor.wait()) is None:  # it also returns to look for lost tasks
+            pass
     finally:
         executor.close()
+    _, outcome = finished
     if outcome.error or outcome.skipped:
         raise RuntimeError(outcome.error or outcome.skipped)
     said: dict[str, Any] = json.loads((folder / f"{task.runtime}.json").read_text())

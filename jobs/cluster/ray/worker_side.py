@@ -17,6 +17,7 @@ from gfnet.tensors import Buffer
 from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal_outcome
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import CorruptedError
+from jobs.machine.devices import keep_cuda_bindings_out
 from jobs.machine.heartbeat import completed_batches
 from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
@@ -60,6 +61,7 @@ def make_remote(work: Work | None) -> Any:
         task: Task, lazily: list[Reference], images: Any, slot: Slot | None, orders: Orders
     ) -> Sealed:
         storage.keep_pandas_out()
+        keep_cuda_bindings_out()
 
         def fetch() -> Buffer:
             content: Any = ray.get(lazily[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,39 @@ def test_local_devices_are_told_without_torch(
     registered = Registration("laptop", "cpu", {"cpu": (0,), "slow": (0,)})
     monkeypatch.setattr(devices, "read_registration", lambda: registered)
     assert local_devices() == ("any", "cpu", "cuda", "slow")
+
+
+WITHOUT_BINDINGS = """
+import sys
+from jobs.machine import devices
+devices._CUDA_FILES = ()
+devices.keep_cuda_bindings_out()
+assert "torch" not in sys.modules
+import torch
+print(torch.ones(3).sum().item(), [name for name in sys.modules if name.startswith("cuda.b")])
+"""
+
+
+def test_torch_does_without_cuda_bindings_where_no_gpu_is() -> None:
+    """In a process of its own: it looks for them once, at its import."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BINDINGS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3.0 ['cuda.bindings']\n"
+
+
+def test_cuda_bindings_stay_where_a_gpu_may_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file of its driver is enough; what was imported before stays in any case."""
+    monkeypatch.setattr(devices, "_CUDA_FILES", (str(tmp_path / "nvidia[0-9]*"),))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", sys)
+    devices.keep_cuda_bindings_out()
+    assert sys.modules["cuda.bindings"] is sys
+    monkeypatch.delitem(sys.modules, "cuda.bindings")
+    (tmp_path / "nvidia0").touch()
+    devices.keep_cuda_bindings_out()
+    assert "cuda.bindings" not in sys.modules
 
 
 def test_a_registered_name_is_what_the_node_said(monkeypatch: pytest.MonkeyPatch) -> None:
