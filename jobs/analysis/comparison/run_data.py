@@ -56,8 +56,30 @@ class Side:
         return (self.model is None or row["model"] == self.model) and (
             self.threshold is None
             or row["threshold"] is None
-            or row["threshold"] == float(np.float32(self.threshold))
+            or row["threshold"] == self._stored_threshold
         )
+
+    def is_threshold_of(self, rows: Sequence[Row]) -> bool:
+        """Whether any of a run's rows has the threshold, or all of the named model have none."""
+        if self.threshold is None:
+            return True
+        found = {row["threshold"] for row in rows if self.model in (None, row["model"])}
+        is_static = self.model is not None and found == {None}
+        return self._stored_threshold in found or (
+            is_static and 0 <= self._stored_threshold < np.inf
+        )
+
+    @property
+    def _stored_threshold(self) -> float:
+        """The threshold as rows have it, in float32; NaN for none."""
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite
+            return float(np.float32(np.nan if self.threshold is None else self.threshold))
+
+    @property
+    def asked(self) -> str:
+        """What its cells are limited to, in words; empty if it is the whole run."""
+        model = "" if self.model is None else f" of model {self.model}"
+        return model if self.threshold is None else f"{model} at threshold {self.threshold:.9g}"
 
 
 @dataclass
@@ -71,18 +93,19 @@ class MeasuredRun:
     def __post_init__(self) -> None:
         """Read all but the images.
 
-        Raises: UsageError: this side has no cells.
+        Raises: UsageError: this side has no cells, or none at its threshold.
         """
         run_id = self.side.run_id
         table = storage.named_query(self.root, "measured_in", run_ids=[run_id], run_id=run_id)
         self.all_rows: list[Row] = table.to_pylist()
         self.rows = [row for row in self.all_rows if self.side.has(row)]
-        if not self.rows:
+        if not self.rows or not self.side.is_threshold_of(self.all_rows):
             known = ", ".join(
                 sorted({format_model(row["model"], format_threshold(row)) for row in self.all_rows})
             )
             raise UsageError(
-                f"run {run_id} has no such cells; it has {known or 'no accuracy or latency yet'}"
+                f"run {run_id} has no cells{self.side.asked}; it has"
+                f" {known or 'no accuracy or latency yet'}"
             )
         self.answers = read_run_answers(self.root, run_id)
         self.times = read_times(self.root, run_id)

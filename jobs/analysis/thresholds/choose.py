@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -84,6 +84,13 @@ class Pass:
         return dict(self.cell["samples_for"])
 
 
+def _check_limits(limits: Limits) -> None:
+    for name, value in asdict(limits).items():
+        if value is not None and not math.isfinite(value):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value:g}: give a finite number, or leave the limit out")
+
+
 def read_pass(
     root: storage.Root, run_id: str, limits: Limits, narrowing: Mapping[str, str]
 ) -> Pass:
@@ -96,9 +103,10 @@ def read_pass(
         narrowing: required values of some of NARROWING.
 
     Raises:
-        UsageError: no pass or several match, nothing is limited, or a limited cost was not
-            measured.
+        UsageError: no pass or several match, nothing is limited, a limit is not finite, or a
+            limited cost was not measured.
     """
+    _check_limits(limits)
     cell = _only(
         storage.named_query(root, "choosable", run_ids=[run_id], run_id=run_id).to_pylist(),
         run_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 import storage
 from jobs.analysis.comparison.run_data import Side
 from jobs.cli import main
+from jobs.common.errors import UsageError
 from jobs.report.figures import frontiers
 from jobs.report.figures.frontiers import overlay_figures, side_labels
 from jobs.report.html import comparison as page_of_pair
@@ -279,6 +281,24 @@ def test_two_models_of_one_run(root: Path) -> None:
     assert "static &gt; dynn at 0.5" in page
     two = read_pair(root, Side("made", "static"), Side("other", "dynn", 0.5))
     assert side_labels(two) == ("A: made, static", "B: other, dynn at 0.5")
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, -1, 0.77, 2, 1e39])
+def test_a_threshold_that_was_not_routed(root: Path, threshold: float) -> None:
+    """What the run has is said; only static models were compared, as if nothing had been asked."""
+    shown = re.escape(f"{threshold:g}")
+    said = rf"run other has no cells at threshold {shown}; it has dynn at 0.5, .*static"
+    with pytest.raises(UsageError, match=said):
+        read_pair(root, A, Side("other", threshold=threshold))
+    said = rf"no cells of model dynn at threshold {shown}; it has"
+    with pytest.raises(UsageError, match=said):
+        read_pair(root, A, Side("other", "dynn", threshold))
+    static = Side("other", "static", threshold)
+    if threshold in (0.77, 2):
+        assert read_pair(root, Side("made", "static"), static).comparison.rows
+    else:
+        with pytest.raises(UsageError, match=rf"of model static at threshold {shown}; it"):
+            read_pair(root, A, static)
 
 
 def test_without_pictures_it_says_why(tmp_path: Path) -> None:

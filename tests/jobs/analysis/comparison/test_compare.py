@@ -158,7 +158,7 @@ def test_within_one_run(nights: Nights) -> None:
     assert (row.second_model, row.change) == ("dynn", pytest.approx(100))
     with pytest.raises(UsageError, match="both sides are run a"):
         compare(nights.root, A, A)
-    with pytest.raises(UsageError, match="it has dynn, flat"):
+    with pytest.raises(UsageError, match="run a has no cells of model flta; it has dynn, flat"):
         compare(nights.root, A, Side("a", "flta"))
 
 

@@ -202,7 +202,9 @@ def test_a_model_with_fewer_exits_is_written_with_these(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--max-drop", "nan"], "max_drop nan: give finite numbers"),
+        (["--max-drop", "nan"], "--max-drop nan: give a finite number"),
+        (["--min-acc1", "inf"], "--min-acc1 inf: give a finite number"),
+        (["--max-forward-ms", "nan"], "--max-forward-ms nan: give a finite number"),
         (["--max-drop", "5", "--confidence", "0.9"], "2 images"),
         (["--max-drop", "5", "--seed", "-1", "--confidence", "0.9"], "--seed"),
     ],
