@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ pytestmark = [
     pytest.mark.xdist_group("report"),  # they share a browser
 ]
 
-ENTER = 13
+ENTER, RIGHT = 13, 39
 DYNN = f"dynn{HOSTILE}"
 PAGES = (
     *("index.html", "runs.html", "history.html", "compare.html"),
@@ -120,6 +121,60 @@ def test_every_page_fits_the_screen(
         assert (tmp_path / "page.png").stat().st_size > 10_000
     asked = {url for url in tab.requests if not url.startswith(("data:", "about:"))}
     assert all(unquote(url).startswith(site.as_uri()) for url in asked), asked
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of two nights of many models on three devices, with energy, exits and long names."""
+    folder: Path = tmp_path_factory.mktemp("crowded")
+    models = [*(f"gfnet-h-{size}" for size in ("ti", "s", "b")), "gfnet-s-dynn-distilled-int8"]
+    nodes = {"orin-agx-64gb-lab-2": "float16", "raspberry-pi-5": "float32", "h200-3": "bfloat16"}
+    for night in range(2):
+        build = Builder(folder / "results", f"nightly-2026-11-2{night}-3f7a9")
+        for model, (node, precision) in itertools.product(models, nodes.items()):
+            is_early = "dynn" in model
+            cell = build.cell(
+                model=model,
+                dataset="imagenet-1k-val",
+                node=node,
+                precision=precision,
+                threshold=0.875 if is_early else None,
+                exit_blocks=(1, 2, 3) if is_early else (3,),
+            )
+            exits = [1, 1, 1, 2, 2, 2, 3, 3, 3, 3] if is_early else 3
+            build.records(cell, 10, exit_block=exits, forward_ms=1234.5 + night)
+            for place, phase in enumerate(("idle_before", "active", "idle_after")):
+                seconds = [3.0 * place + each for each in range(3)]
+                watts = [9.0 if phase == "active" else 5.0] * 3
+                build.power(cell, phase, seconds, watts, shard=50 + place)
+        build.store()
+    build_site(folder / "results", folder / "site", whole_runs=0)
+    return folder / "site"
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+@pytest.mark.parametrize(("name", "rows"), [("index.html", "models"), ("compare.html", "pairs")])
+def test_many_figures_fit_the_screen(
+    tab: Page, crowded: Path, name: str, rows: str, *, is_dark: bool
+) -> None:
+    """At 1280 pixels nothing scrolls sideways; on a phone the table alone, by keyboard too."""
+    tab.resize(1280, is_dark=is_dark)
+    tab.open(crowded / name)
+    drawn(tab)
+    region = f"document.querySelector('[data-sortable={rows}]').closest('.scroll')"
+    assert len(table(tab, rows)) == 12
+    assert "mJ" in tab.run(f"{region}.innerText")
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.run(f"{region}.scrollWidth <= {region}.clientWidth")
+    tab.resize(390, is_dark=is_dark)
+    tab.open(crowded / name)
+    drawn(tab)
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.run(f"{region}.scrollWidth > {region}.clientWidth")
+    assert "gradient" in tab.run(f"getComputedStyle({region}).backgroundImage")
+    tab.run(f"{region}.focus()")
+    tab.press("ArrowRight", RIGHT, times=3)
+    until(tab, f"{region}.scrollLeft > 0 && scrollX === 0", expected=True)
 
 
 def test_the_overview_shows_the_newest_figures(tab: Page, root: Path, site: Path) -> None:
