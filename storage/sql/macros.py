@@ -49,6 +49,7 @@ VIEWS = (
     "throttled_rounds",
     "conditions",
     "invalid_cells",
+    "looked_rounds",
     "power_windows",
     "task_energies",
     "cell_energies",

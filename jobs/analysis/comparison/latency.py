@@ -10,7 +10,7 @@ from jobs.analysis.comparison.comparable import explain_no_times
 from jobs.analysis.comparison.run_data import Runs, Times
 from jobs.common.formatting import Row, energy_sources
 from jobs.statistics.log_ratio import log_ratio, percent
-from jobs.statistics.sequential import OUTSIDE, spend
+from jobs.statistics.sequential import FIRST_LOOK, OUTSIDE, spend
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
 """Columns of `measured`: the figure, and the one that is set if it was measured."""
@@ -18,6 +18,10 @@ _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "po
 _ONE_ROUND = (
     "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
     " (latency: {{rounds: N}})"
+)
+_NO_LOOK = (
+    f"fewer than {FIRST_LOOK} rounds of those that end when figures are known: before that no"
+    " interval allows for a look"
 )
 _LOOKED_AT = "rounds ended when figures were known: interval and p allow for the looks"
 _EQUAL = "all rounds and images agree to the last digit: the error of the change is unknown"
@@ -85,6 +89,8 @@ def _tested(
     for which, side in (("first", first), ("second", second)):
         if len(side.rounds) == 1:
             return replace(row, p_reason=_ONE_ROUND.format(which))
+    if share == 0:
+        return replace(row, p_reason=_NO_LOOK)
     are_paired = are_of_one_run and first.rounds == second.rounds
     ratio = log_ratio(first.logs, second.logs, are_paired=are_paired)
     if not ratio.is_known:

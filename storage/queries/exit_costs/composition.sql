@@ -63,9 +63,9 @@ means AS (
         sum(composed_total_ms) / sum(routes) AS composed_ms,
         count(log_error) AS rounds,
         ratio_margin(list(log_error) FILTER (log_error IS NOT NULL))
-            * looked_margin(any_value(c.rounds), bool_or(c.until_pct IS NOT NULL)) AS log_margin
+            * looked_margin(any_value(k.rounds), bool_or(k.cell_id IS NOT NULL)) AS log_margin
     FROM by_round b
-    JOIN cells c ON c.run_id = b.run_id AND c.cell_id = b.cell_id
+    LEFT JOIN looked_rounds k ON k.run_id = b.run_id AND k.cell_id = b.cell_id
     GROUP BY b.run_id, b.cell_id, b.exits_cell_id
 )
 SELECT m.run_id, m.cell_id, m.exits_cell_id, l.model, l.dataset, l.device, l.node, l.runtime,

@@ -1,6 +1,7 @@
 -- The ladder, with what must be equal before two of its rows may be compared: the images, how they
 -- were timed, and the machine's state in the unthrottled rounds. protocol: the version of the
--- measuring method; files without it were all written by version 1.
+-- measuring method; files without it were all written by version 1. rounds: those that ran, if they end
+-- when figures are known (looked_rounds.sql).
 WITH
 states AS (
     SELECT run_id, cell_id, node,
@@ -13,7 +14,8 @@ states AS (
 )
 SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
         mean_executed_multiply_adds, accuracy_from, acc1_bound_points, mean_blocks_bound),
-    c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images, c.rounds,
+    c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images,
+    coalesce(k.rounds, c.rounds) AS rounds,
     c.warmup_images, c.status,
     coalesce(c.protocol, 1) AS protocol,
     n.accelerator, n.are_clocks_locked,
@@ -25,6 +27,7 @@ SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
     c.until_pct
 FROM ladder l
 JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
+LEFT JOIN looked_rounds k ON k.run_id = l.run_id AND k.cell_id = l.cell_id
 LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
 LEFT JOIN states s
     ON s.run_id = l.run_id AND s.cell_id = l.cell_id AND s.node IS NOT DISTINCT FROM l.node

@@ -3,7 +3,8 @@
 -- NULL), and one per exit of a cell that forced exits. Powers are means by time, milliseconds means
 -- over the images. reason: why energy_mj is NULL; note: the same, and whether only some rounds have
 -- power. margin_mj is half a 95 % interval, by Student's t over the windows, each with its own idle
--- power and its round's mean time; NULL for a single window.
+-- power and its round's mean time; NULL for a single window. If the rounds ended because figures were
+-- known, it is wider by what was spent on looks (looked_margin.sql), and NULL below three rounds.
 WITH
 means AS (
     SELECT run_id, cell_id, node, exit_block,
@@ -19,10 +20,11 @@ means AS (
     FROM task_energies
     GROUP BY run_id, cell_id, node, exit_block
 )
-SELECT run_id, cell_id, node, exit_block, windows, rounds, timed_rounds,
-    power_w, idle_w, forward_ms, elapsed_ms,
+SELECT m.run_id, m.cell_id, m.node, m.exit_block, m.windows, m.rounds, m.timed_rounds,
+    m.power_w, m.idle_w, m.forward_ms, m.elapsed_ms,
     above_idle_mj(power_w, idle_w, forward_ms) AS energy_mj,
-    CASE WHEN energy_mj IS NOT NULL THEN margin_mj END AS margin_mj,
+    CASE WHEN energy_mj IS NOT NULL
+        THEN m.margin_mj * looked_margin(l.rounds, l.cell_id IS NOT NULL) END AS margin_mj,
     above_idle_mj(power_w, idle_w, elapsed_ms) AS energy_elapsed_mj,
     power_w * forward_ms AS energy_gross_mj,
     CASE
@@ -32,6 +34,7 @@ SELECT run_id, cell_id, node, exit_block, windows, rounds, timed_rounds,
     END AS reason,
     nullif(concat_ws('; ',
         'energy: ' || reason,
-        CASE WHEN power_w IS NOT NULL THEN some_rounds(rounds, timed_rounds) END
+        CASE WHEN power_w IS NOT NULL THEN some_rounds(m.rounds, m.timed_rounds) END
     ), '') AS note
-FROM means
+FROM means m
+LEFT JOIN looked_rounds l ON l.run_id = m.run_id AND l.cell_id = m.cell_id

@@ -11,7 +11,7 @@ SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.d
     t.verdict AS exit_forward_ms_verdict,
     t.error_pct AS exit_forward_ms_error_pct,
     t.note AS exit_forward_ms_note,
-    looked_margin(k.rounds, k.until_pct IS NOT NULL) AS exit_forward_ms_looked,
+    looked_margin(k.rounds, k.cell_id IS NOT NULL) AS exit_forward_ms_looked,
     e.exit_mj AS exit_energy_mj,
     e.exit_margin_mj AS exit_energy_margin_mj,
     e.note AS exit_energy_mj_note,
@@ -22,7 +22,7 @@ SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.d
 FROM cells c
 LEFT JOIN borrowed_passes b ON b.run_id = c.run_id AND b.cell_id = c.cell_id
 JOIN trusted_exit_costs($run_id) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
-LEFT JOIN cells k ON k.run_id = t.run_id AND k.cell_id = t.costs_cell_id
+LEFT JOIN looked_rounds k ON k.run_id = t.run_id AND k.cell_id = t.costs_cell_id
 JOIN trusted_exit_energies($run_id) e ON e.run_id = c.run_id AND e.cell_id = c.cell_id
 WHERE c.run_id = $run_id AND c.kind = 'exits' AND c.status = 'done' AND len(gates) > 0
     AND source_id IS NOT NULL

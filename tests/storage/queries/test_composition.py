@@ -132,9 +132,10 @@ def _rounds(
     costs = build.cell("exit_costs", **of_cells)
     for number, (ratio, ms) in enumerate(zip(ratios, routed_ms, strict=True)):
         records = {"image_id": [0, 1], "exit_block": [1, 3], "forward_ms": [ms / 2, 3 * ms / 2]}
-        build.commit(routed, number, records=records)
+        build.commit(routed, number, records=records, rounds={"node": "node-a"})
         times = [ms * ratio * share for share in (0.5, 0.5, 1.5, 1.5)]
-        build.commit(costs, number, exit_costs={**columns, "forward_ms": times})
+        forced = {**columns, "forward_ms": times}
+        build.commit(costs, number, exit_costs=forced, rounds={"node": "node-a"})
     build.store()
 
 
@@ -170,16 +171,20 @@ def test_the_interval_of_the_error_decides_by_hand(build: InMemory, case: str) -
     assert row["forward_ms"] == pytest.approx(composed / 3)
 
 
-def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(build: InMemory) -> None:
-    """By what was spent on looks: of three rounds 3.11 times as wide, and no longer within."""
+@pytest.mark.parametrize("asked", [3, 40])
+def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(
+    build: InMemory, asked: int
+) -> None:
+    """By what was spent on looks: of three rounds 3.11 times as wide, though 40 may still run."""
     ratios, _ = ROUNDS["within"]
-    _rounds(build, ratios, (2.0, 2.0, 2.0), until_pct=1.0)
+    _rounds(build, ratios, (2.0, 2.0, 2.0), until_pct=1.0, rounds=asked)
     margin = 3.11 * T_3 * statistics.stdev(map(math.log, ratios)) / math.sqrt(3)
     (check,) = _rows(build, "composition('run-1')")
     expected = [100 * (1.001 * math.exp(sign * margin) - 1) for sign in (-1, 1)]
     assert [check["error_low_pct"], check["error_high_pct"]] == pytest.approx(expected)
     (choosable,) = build.named("choosable", run_id="run-1")
     assert choosable["exit_forward_ms_looked"] == pytest.approx(3.11)
+    assert {row["rounds"] for row in _rows(build, "measured")} == {3}
 
 
 def test_every_route_counts_once_however_large_its_round(build: InMemory) -> None:

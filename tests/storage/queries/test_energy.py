@@ -49,10 +49,12 @@ def _run(
     rounds: Sequence[Mapping[int, float]],
     routed_w: float = 11.0,
     idle_w: float = 8.0,
+    asked: int | None = None,
+    until_pct: float | None = None,
 ) -> None:
     """A model with exits after blocks 1 and 3, which take 1 and 3 ms, routed half and half at 0.5.
 
-    `rounds` has the watts of each forced exit, round by round.
+    `rounds` has the watts of each forced exit, round by round; `asked`: how many may run.
     """
     passes = build.cell("exits", batch_size=64, **EARLY)
     build.commit(
@@ -78,7 +80,7 @@ def _run(
         power=_power([(0, "idle_before", None, idle), (5, "active", None, [routed_w] * 4)])
         | {"node": "node-a", "shard": 0},
     )
-    costs = build.cell("exit_costs", rounds=len(rounds), **EARLY)
+    costs = build.cell("exit_costs", rounds=asked or len(rounds), until_pct=until_pct, **EARLY)
     for number, watts in enumerate(rounds):
         forced = [
             (10 + 5 * i, "active", block, [w] * 3) for i, (block, w) in enumerate(watts.items())
@@ -93,6 +95,7 @@ def _run(
             },
             power=_power([(0, "idle_before", None, idle), *forced, (90, "idle_after", None, idle)])
             | {"node": "node-a", "shard": 0},
+            rounds={"node": "node-a"},
         )
     build.store()
 
@@ -110,6 +113,29 @@ def test_energy_of_each_exit_by_hand(build: Builder) -> None:
     assert early["margin_mj"] == pytest.approx(0.1 * 12.706)
     assert last["energy_mj"] == pytest.approx(9.0)
     assert last["margin_mj"] == pytest.approx(0.3 * 12.706)
+
+
+@pytest.mark.parametrize("asked", [3, 40])
+def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(
+    build: Builder, asked: int
+) -> None:
+    """Of three rounds 3.11 times as wide, by what was spent on looks; 40 may still run."""
+    watts: list[Mapping[int, float]] = [{1: w, 3: w + 1} for w in (9.9, 10.0, 10.1)]
+    _run(build, watts, routed_w=10.75, asked=asked, until_pct=1.0)
+    early, last = sorted(_rows(build, "exit_energies"), key=lambda row: row["exit_block"])
+    margin = 3.11 * 4.303 * 0.1 / math.sqrt(3)  # t of two degrees; energies are 1.9, 2.0, 2.1 mJ
+    assert early["margin_mj"] == pytest.approx(margin)
+    assert last["margin_mj"] == pytest.approx(3 * margin)
+    (trusted,) = _rows(build, "trusted_exit_energies('run-1')")
+    assert trusted["exit_margin_mj"] == pytest.approx([margin, 3 * margin])
+    (half,) = _rows(build, "composed_energy('run-1', [0.5])")
+    assert half["margin_mj"] == pytest.approx(math.hypot(margin / 2, 3 * margin / 2))
+
+
+def test_two_rounds_of_those_that_end_when_they_agree_have_no_interval(build: Builder) -> None:
+    """Nothing is spent before three."""
+    _run(build, [{1: 9.9, 3: 10.9}, {1: 10.1, 3: 11.1}], asked=40, until_pct=1.0)
+    assert {row["margin_mj"] for row in _rows(build, "exit_energies")} == {None}
 
 
 def test_one_window_has_no_interval(build: Builder) -> None:

@@ -35,7 +35,14 @@ OF_RUN = {
 }
 OF_ONE_RUN = [name for name, arguments in MACROS.items() if "run" in arguments]
 OF_ALL = (*VIEWS, *(OF_RUN[name] for name in MACROS if name not in OF_ONE_RUN and name != "trend"))
-EMPTY = ("throttled_rounds", "invalid_cells", "unanswered", "borrowed_passes", "frontier_flips")
+EMPTY = (
+    "throttled_rounds",
+    "invalid_cells",
+    "looked_rounds",
+    "unanswered",
+    "borrowed_passes",
+    "frontier_flips",
+)
 OF_CELLS = ("trusted_exit_costs", "trusted_exit_energies", "exit_cells", "speedups")
 """Of a cell without rows they say that nothing is known."""
 

@@ -278,6 +278,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "invalid_cells",
         "judged",
         "looked_at",
+        "looked_rounds",
         "machines",
         "matching_passes",
         "pause_ratios",

@@ -215,6 +215,17 @@ def test_one_round_has_no_p(nights: Nights) -> None:
         assert shown.split()[-2:] == ["–", "–"]
 
 
+def test_fewer_rounds_than_the_first_look_have_no_p(tmp_path: Path) -> None:
+    """A run that still adds rounds until figures are known may not stop there."""
+    nights = Nights(tmp_path / "results", rounds=2)
+    for run_id, slower in (("a", 1.0), ("b", 1.1)):
+        nights.add({"dynn": slower}, run_id=run_id, factors={"dynn": [1.0, 1.01]}, until_pct=1.0)
+    row = of(compare(nights.root, A, B), "latency")
+    assert row.change == pytest.approx(10)
+    assert (row.low, row.high, row.p) == (None,) * 3
+    assert (row.p_reason or "").startswith("fewer than 3 rounds of those that end when")
+
+
 def test_what_has_no_counterpart_is_listed(nights: Nights) -> None:
     """Not dropped; and two runs without a common cell are an error."""
     nights.add({"dynn": 2.0, "flat": 1.0}, run_id="a")
