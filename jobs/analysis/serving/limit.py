@@ -383,8 +383,7 @@ def _make(
     is_timed = np.isin(image_ids, times.image_ids)
     ids, exits = image_ids[is_timed], exits[is_timed]
     mean_ms = float(times.ms.mean(axis=(0, 1))[exits].mean())
-    timed = times.ms.shape[0] * times.ms.shape[1]
-    return _Simulable(row, acc1, mean_ms, timed, partial(simulate_rate, times, ids, exits))
+    return _Simulable(row, acc1, mean_ms, times.timed, partial(simulate_rate, times, ids, exits))
 
 
 def _nothing_known(

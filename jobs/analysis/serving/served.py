@@ -33,10 +33,12 @@ class ServedCell:
         row: of `served_in`.
         simulated: the same arrivals and images in a simulated queue; None if it has no requests
             yet, or if its times are not known.
+        timed: how many times of each exit the simulation draws from; None if there is none.
     """
 
     row: Row
     simulated: SimulatedResponses | None
+    timed: int | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -84,10 +86,12 @@ def read_served(root: storage.Root, run_id: str) -> list[ServedCell]:
         row = next(each for each in rows if _of_model(each) == (model, *setting))
         return read_service_times(root, run_id, row["cell_id"])
 
-    return [
-        ServedCell(row, _simulate_cell(root, run_id, row, times_of(*_of_model(row))))
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        times = times_of(*_of_model(row))
+        simulated = _simulate_cell(root, run_id, row, times)
+        cells.append(ServedCell(row, simulated, times.timed if times and simulated else None))
+    return cells
 
 
 def _of_model(row: Row) -> tuple[Any, ...]:

@@ -29,6 +29,11 @@ class ServiceTimes:
     ms: Numbers
     pause_ratios: Numbers | None = None
 
+    @property
+    def timed(self) -> int:
+        """How many times of each exit there are."""
+        return len(self.ms) * len(self.image_ids)
+
     def draw(self, image_ids: Indices, exits: Indices, random: np.random.Generator) -> Numbers:
         """Return a time of each image at its exit, from a round that is drawn for each.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jobs.analysis.serving.gaps import explain_candidates, explain_few_times, explain_rates
 from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
 from jobs.common.formatting import (
     SETTING,
@@ -56,9 +57,8 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
             "to be sure, serve it for as long as a p99 needs: measure: [serving], serving:"
             f" {{arrivals: [{best.per_s:g}], seconds: {seconds}}}"
         )
-    said += _few_times([each.timed for each in every])
-    if best.acc1 is None:
-        said.append("accuracy is not known without an all-exit pass (measure: [accuracy])")
+    said += explain_few_times(each.timed for each in every)
+    said += explain_candidates([each for each in every if id(each) in shown])
     if lender := best.row.get("accuracy_from"):
         said.append(
             f"accuracy is borrowed from {lender}; ±: the device's own is within this in 95 % of"
@@ -67,18 +67,6 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
     table = text_table(("", *axes, "acc@1", "p99 ms", f"within {limit_ms:g} ms"), rows)
     parts = ["".join(f"{fold(line, indent='')}\n" for line in lines), table]
     return "\n".join([*parts, "".join(f"{fold(f'– {each}')}\n" for each in said)])
-
-
-def _few_times(timed: Sequence[int | None]) -> list[str]:
-    """Say if simulations draw from fewer times than a 99th percentile needs."""
-    fewest = min((number for number in timed if number is not None), default=P99_SAMPLES)
-    if fewest >= P99_SAMPLES:
-        return []
-    said = (
-        f"simulated from {fewest:,} times of each exit: rare slow ones may be missing, a p99 needs"
-        f" {P99_SAMPLES}; time more images or rounds"
-    )
-    return [said]
 
 
 def _find_varying(rows: Sequence[Row]) -> list[str]:
@@ -128,9 +116,13 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         f"{fold(f'– accuracy is borrowed from {lender}; `gfjobs curve` has its bound')}\n"
         for lender in lenders
     )
-    few = "".join(f"{fold(f'– {each}')}\n" for each in _few_times([each.timed for each in found]))
-    refuted = "".join(f"{fold(f'– {each}')}\n" for each in map(_explain_refuted, found) if each)
-    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{refuted}{few}{borrowed}"
+    said = [
+        *filter(None, map(_explain_refuted, found)),
+        *explain_few_times(each.timed for each in found),
+        *explain_rates(found),
+    ]
+    why = "".join(f"{fold(f'– {each}')}\n" for each in said)
+    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{why}{borrowed}"
 
 
 def _explain_refuted(each: RateLimit) -> str | None:

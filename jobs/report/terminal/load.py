@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import storage
-from jobs.analysis.serving.served import (
-    NO_STATIC_TIMES,
-    NO_TIMES,
-    ServedCell,
-    has_load,
-    read_served,
+from jobs.analysis.serving.gaps import (
+    NO_ACCURACY,
+    explain_few_times,
+    explain_no_times,
+    name_reasons,
 )
+from jobs.analysis.serving.served import ServedCell, has_load, read_served
 from jobs.analysis.serving.simulation import PERCENTILES
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
@@ -26,7 +26,6 @@ from jobs.common.formatting import (
     format_model,
     format_threshold,
     format_variant,
-    list_some,
     name_axis,
 )
 from jobs.common.tables import INVALID, fitting_table
@@ -229,7 +228,6 @@ def _title(row: Row, axes: Sequence[str]) -> str:
 
 def _reasons(rates: Sequence[Row], served: Sequence[ServedCell]) -> list[str]:
     """Why figures are missing or doubtful: each reason once, with the cells that have it."""
-    about: dict[str, list[str]] = {}
     rows = [*rates, *(cell.row for cell in served)]
     varying = find_varying(rows)
     has_datasets = len({row["dataset"] for row in rows}) > 1
@@ -239,12 +237,10 @@ def _reasons(rates: Sequence[Row], served: Sequence[ServedCell]) -> list[str]:
         variant = format_variant(row, varying)
         return f"{_name(row)}{place}{variant and f' ({variant})'}"
 
-    for row in rows:
-        for reason in (row["note"] or "").split("; "):
-            about.setdefault(reason, []).append(name(row))
-    for cell in served:
-        about.setdefault(_why_not_simulated(cell), []).append(name(cell.row))
-    return [f"– {reason} ({list_some(names, '; ')})" for reason, names in about.items() if reason]
+    said = [(part, name(row)) for row in rows for part in (row["note"] or "").split("; ")]
+    said += [(reason, name(cell.row)) for cell in served for reason in _gaps(cell)]
+    few = explain_few_times(cell.timed for cell in served)
+    return [f"– {reason}" for reason in [*name_reasons(said), *few]]
 
 
 def _name(row: Row) -> str:
@@ -254,10 +250,14 @@ def _name(row: Row) -> str:
     return f"{format_model(row['model'], format_threshold(row))}, {load_of}"
 
 
-def _why_not_simulated(cell: ServedCell) -> str:
-    if cell.simulated or not cell.row["answered"]:
-        return ""
-    return NO_TIMES if cell.row["thresholds"] else NO_STATIC_TIMES
+def _gaps(cell: ServedCell) -> Iterator[str]:
+    """Yield what is missing of a cell that its note does not explain."""
+    if cell.row["acc1"] is None:
+        yield NO_ACCURACY
+    if cell.simulated is None and cell.row["answered"]:
+        yield explain_no_times(cell.row)
+    elif cell.simulated and cell.simulated.pause_ratio is None:
+        yield "after pause: not measured, so the simulation has no pauses"
 
 
 def _ms(ms: float | None) -> str:

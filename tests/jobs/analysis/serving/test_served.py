@@ -16,7 +16,14 @@ import pytest
 from click.testing import CliRunner
 
 import storage
-from jobs.analysis.serving.limit import P99_SAMPLES, choose_at_rate, find_rates, pass_of
+from jobs.analysis.serving.gaps import NO_ACCURACY, explain_candidates, explain_rates
+from jobs.analysis.serving.limit import (
+    P99_SAMPLES,
+    Candidate,
+    choose_at_rate,
+    find_rates,
+    pass_of,
+)
 from jobs.analysis.serving.served import read_served
 from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.view import describe_candidates, describe_rates
@@ -82,6 +89,7 @@ def test_it_is_shown(root: Path, run_id: str) -> None:
     assert "throughput" in shown
     assert "simulated from exit costs" in shown
     assert "p99 needs 662 requests" in shown
+    assert "– simulated from 60 times of each exit: rare slow ones may be missing" in shown
     content = json.loads(encode_load(root, run_id, "json"))
     assert [(row["kind"], row["model"], row["batch_size"]) for row in content[:6]] == [
         ("throughput", model, size) for model in ("flat", "dynn", "dynn") for size in (1, 8)
@@ -89,6 +97,38 @@ def test_it_is_shown(root: Path, run_id: str) -> None:
     assert [row["kind"] for row in content[6:]] == ["serving"] * 3
     assert content[7]["simulated_p50_ms"] > 0
     assert {row["arrivals_per_s"] for row in content[6:]} == {40}
+
+
+def test_every_gap_has_its_reason(root: Path, run_id: str) -> None:
+    """A dash of a model, and `none`, each with what it is for, once."""
+    found = [replace(each, timed=None) for each in find_rates(root, run_id, 1000.0, {})]
+    said = [f"p99 needs 662 requests, has {each.row['answered']}, at 40/s" for each in found]
+    for each in said:
+        assert f"no rate as measured: {each}" in " ".join(describe_rates(found, 1000.0).split())
+    static, routed, _ = found
+    lone = {key: value for key, value in static.row.items() if key != "arrivals_per_s"}
+    gaps = [
+        replace(each, measured=None, exceeded=None, acc1=None, simulated_per_s=None, row=row)
+        for each, row in ((static, lone), (routed, routed.row))
+    ]
+    assert explain_rates(gaps)[:3] == [
+        f"{NO_ACCURACY} (flat; {routed.name})",
+        "no rate as measured: it was not served (measure: [serving]) (flat)",
+        "simulation: its latency was not measured at batch 1 (measure: [latency]) (flat)",
+    ]
+    assert explain_rates(gaps)[4].startswith("simulation: exit costs were not measured at batch 1")
+    slow = Candidate(routed.row, 90.0, 40.0, 70.0, is_simulated=False)
+    above = replace(routed, measured=None, exceeded=slow, simulated_per_s=0.0)
+    assert explain_rates([above]) == [
+        f"no rate as measured: 70 ms at 40/s, its lowest rate, are above the limit ({routed.name})",
+        f"no rate as simulated: a single request at a time is above the limit ({routed.name})",
+    ]
+    overloaded = replace(slow, p99_ms=None, row={**routed.row, "note": "overloaded: 2 of 9"})
+    assert explain_candidates([overloaded, replace(slow, p99_ms=None, is_simulated=True)]) == [
+        f"no p99: overloaded: 2 of 9 ({routed.name})",
+        f"no p99: overloaded in the simulation ({routed.name})",
+    ]
+    assert explain_candidates([slow]) == []
 
 
 def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:

@@ -1,0 +1,85 @@
+"""Why figures under load are missing or doubtful: each reason once, with what it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
+from jobs.analysis.serving.served import NO_STATIC_TIMES, NO_TIMES
+from jobs.common.formatting import Row, list_some
+
+NO_ACCURACY = "acc@1: not known without a finished all-exit pass (measure: [accuracy])"
+
+_OF_OTHERS = ("accuracy:", "p50 ", "p90 ")
+"""How the parts of a cell's note begin that do not say why it has no 99th percentile."""
+
+
+def name_reasons(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each reason once, with the names that it holds for; an empty reason is none."""
+    about: dict[str, list[str]] = {}
+    for reason, name in reasons:
+        if reason:
+            about.setdefault(reason, []).append(name)
+    return [f"{reason} ({list_some(names, '; ')})" for reason, names in about.items()]
+
+
+def explain_no_times(row: Row) -> str:
+    """Say what a simulation of a model lacks."""
+    return NO_STATIC_TIMES if row["threshold"] is None and not row["thresholds"] else NO_TIMES
+
+
+def explain_few_times(timed: Iterable[int | None]) -> list[str]:
+    """Say if simulations draw from fewer times than a 99th percentile needs."""
+    fewest = min((number for number in timed if number is not None), default=P99_SAMPLES)
+    if fewest >= P99_SAMPLES:
+        return []
+    said = (
+        f"simulated from {fewest:,} times of each exit: rare slow ones may be missing, a p99 needs"
+        f" {P99_SAMPLES}; time more images or rounds"
+    )
+    return [said]
+
+
+def explain_rates(found: Sequence[RateLimit]) -> list[str]:
+    """Say why models have no accuracy, no measured or no simulated rate."""
+    return name_reasons((reason, each.name) for each in found for reason in _gaps_of_rate(each))
+
+
+def explain_candidates(every: Sequence[Candidate]) -> list[str]:
+    """Say why models have no accuracy or no 99th percentile."""
+    return name_reasons((reason, each.name) for each in every for reason in _gaps_of(each))
+
+
+def _gaps_of_rate(each: RateLimit) -> Iterator[str]:
+    if each.acc1 is None:
+        yield NO_ACCURACY
+    if each.measured is None:
+        yield f"no rate as measured: {_explain_no_rate(each)}"
+    if each.simulated_per_s is None:
+        yield explain_no_times(each.row)
+    elif not each.simulated_per_s:
+        yield "no rate as simulated: a single request at a time is above the limit"
+
+
+def _explain_no_rate(each: RateLimit) -> str:
+    lowest = each.row.get("arrivals_per_s")
+    if lowest is None:
+        return "it was not served (measure: [serving])"
+    if each.exceeded and each.exceeded.per_s == lowest:
+        return (
+            f"{each.exceeded.p99_ms:.4g} ms at {lowest:g}/s, its lowest rate, are above the limit"
+        )
+    return f"{_explain_no_p99(each.row)}, at {lowest:g}/s"
+
+
+def _gaps_of(each: Candidate) -> Iterator[str]:
+    if each.acc1 is None:
+        yield NO_ACCURACY
+    if each.p99_ms is None:
+        why = "overloaded in the simulation" if each.is_simulated else _explain_no_p99(each.row)
+        yield f"no p99: {why}"
+
+
+def _explain_no_p99(row: Row) -> str:
+    said = [part for part in (row["note"] or "").split("; ") if not part.startswith(_OF_OTHERS)]
+    return "; ".join(said) or "not known"
