@@ -303,8 +303,8 @@ def _explained(root: Root, run_ids: Collection[str] | None, sql: str) -> Iterato
     try:
         yield
     except duckdb.BinderException as err:
-        if "column" in str(err):
-            raise QueryError(f"{err}\n\n{_columns(root, run_ids, sql)}") from err
+        if "column" in str(err) and (columns := _columns(root, run_ids, sql)):
+            raise QueryError(f"{err}\n\n{columns}") from err
         raise explain_refusal(err, sql) from err
     except duckdb.OutOfMemoryException as err:
         raise explain_memory(err) from err
@@ -319,7 +319,7 @@ def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
         for name in sorted(find_named(sql)):
             columns = [row[0] for row in connection.execute(f"DESCRIBE FROM {name}").fetchall()]
             found.append(fill_message(f"{name}: {', '.join(columns)}"))
-    return "\n".join(found) or "`gfjobs schema <name>` lists columns and what they mean"
+    return "\n".join(found)
 
 
 def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:

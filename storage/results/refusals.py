@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import textwrap
 
@@ -18,6 +19,17 @@ _WITH_ROWS = (
     duckdb.StatementType.EXPLAIN,
     duckdb.StatementType.CALL,
 )
+
+_SCHEMA_HINT = (
+    "`gfjobs schema` lists tables, views and macros, and `gfjobs schema NAME` what\n"
+    "  its columns and arguments mean"
+)
+
+_UNKNOWN = re.compile(
+    r"Table(?: Function)? with name (\w+) does not exist!(?:\nDid you mean \"([^\"]*)\"\?)?"
+)
+_CLOSEST = 5
+"""Names that are listed in the place of an unknown one."""
 
 _LIST_FOR_ONE = re.compile(r"\[\] -> FLOAT\b")
 
@@ -41,11 +53,8 @@ def changes_something(statements: list[duckdb.Statement]) -> bool:
 
 
 def explain_refusal(err: duckdb.Error, sql: str) -> QueryError:
-    """Return the error for a statement that DuckDB refused, with the tables that exist."""
-    # A macro and its parameters stay on one line.
-    listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named_queries()))
-    names = fill_message(f"Tables, views, macros: {listed}").replace("\xa0", " ")
-    hint = "`gfjobs schema <name>` lists columns and what they mean"
+    """Return the error for a statement that DuckDB refused, with the names that it may mean."""
+    hint = _SCHEMA_HINT
     text = str(err).strip()
     if "Traceback (most recent call last)" in text:  # raised by our own file system
         text = text.splitlines()[-1]
@@ -59,7 +68,32 @@ def explain_refusal(err: duckdb.Error, sql: str) -> QueryError:
             f"\n\n{', '.join(single)}: t is one threshold for all gates. `at_thresholds([t1, t2])`"
             " takes a list, one for each gate"
         )
-    return QueryError(f"{text}\n\n{names}\n{hint}")
+    text, names = _with_names(text, sql)
+    return QueryError(f"{text}\n\n{names}{hint}")
+
+
+def _with_names(text: str, sql: str) -> tuple[str, str]:
+    """Return DuckDB's message without a suggestion that is not of ours, and ours for it."""
+    known = {name.partition("(")[0]: name for name in (*TABLES, *named_queries())}
+    unknown = _UNKNOWN.search(text)
+    if unknown is None:
+        words = dict.fromkeys(re.findall(r"\w+", sql.lower()))
+        macros = [known[word] for word in words if "(" in known.get(word, "")]
+        return text, _list_names("macros in it", macros)
+    name, suggested = unknown[1].lower(), unknown[2]
+    if suggested not in known:
+        text = text.replace(unknown[0], unknown[0].partition("\n")[0])
+    if name in known:
+        kind = "a macro" if "(" in known[name] else "a table or view, without arguments"
+        return text, f"{name} is {kind}: from {known[name]}\n"
+    close = difflib.get_close_matches(name, known, _CLOSEST, cutoff=0.5)
+    return text, _list_names("closest names", [known[each] for each in close])
+
+
+def _list_names(what: str, names: list[str]) -> str:
+    """List names in a paragraph, in which a macro and its arguments stay on one line."""
+    listed = ", ".join(name.replace(" ", "\xa0") for name in names)
+    return fill_message(f"{what}: {listed}").replace("\xa0", " ") + "\n" if names else ""
 
 
 def explain_memory(err: duckdb.OutOfMemoryException) -> QueryError:

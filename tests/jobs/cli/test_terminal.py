@@ -194,6 +194,6 @@ def test_a_pipe_gets_no_control_sequences_and_short_messages() -> None:
     assert out.count("$ ") == len(PIPED)
     assert max(map(len, out.splitlines())) <= COLUMNS, out
     assert "\x1b" not in out + said
-    message = re.findall(r"Tables, views, macros: .*?`gfjobs schema", said, re.DOTALL)
-    assert "wasted_blocks(run, t)" in message[0]
+    message = re.findall(r"closest names: .*?`gfjobs schema.*?mean", said, re.DOTALL)
+    assert "ladder" in message[0]
     assert max(map(len, message[0].splitlines())) <= COLUMNS

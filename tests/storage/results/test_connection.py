@@ -66,7 +66,7 @@ def test_rows_of_an_earlier_statement_are_not_dropped(tmp_path: Path, first: str
     ("sql", "parts"),
     [
         ("SELECT acc_1 FROM ladder", ['"acc_1" not found', '"acc1"']),
-        ("SELECT 1 FROM recrods", ["recrods does not exist", '"records"']),
+        ("SELECT 1 FROM recrods", ["recrods does not exist", '"records"', "closest names: reco"]),
         ("SELEC 1", ["syntax error"]),
         ("SET VARIABLE a = 1; SELECT error('later')", ["later"]),
         ("SELECT * FROM 'nowhere.parquet'", ["nowhere.parquet"]),
@@ -79,11 +79,34 @@ def test_sql_errors_carry_duckdbs_message_and_the_tables(
     """DuckDB says what it would have accepted; we add the names that there are."""
     with pytest.raises(storage.QueryError) as caught:
         storage.query(tmp_path, sql)
-    names = ["Tables, views, macros: runs, cells, records", "at_threshold(t)"]
+    names = ["`gfjobs schema` lists tables, views and macros"]
     if "Binder Error" in str(caught.value) and "column" in str(caught.value):
         names = ["ladder: run_id, cell_id, dataset, device, node, runtime, precision"]
     for part in [*parts, *names]:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("FROM certificat('a')", "closest names: certificate(run)"),
+        ("FROM wasted_block('a', 0.5)", "closest names: wasted_blocks(run, t)"),
+        ("FROM certificate", "certificate is a macro: from certificate(run)"),
+        ("FROM ladder('a')", "ladder is a table or view, without arguments: from ladder"),
+        ("FROM certificate()", "macros in it: certificate(run)"),
+        ("FROM wasted_blocks('a')", "macros in it: wasted_blocks(run, t)"),
+        ("FROM certificate(latest)", "macros in it: certificate(run)"),
+    ],
+)
+def test_a_wrong_call_of_a_macro(tmp_path: Path, sql: str, said: str) -> None:
+    """The names or arguments that are meant, not all that there are; none of DuckDB's own."""
+    with pytest.raises(storage.QueryError) as caught:
+        storage.query(tmp_path, sql)
+    text = str(caught.value)
+    assert said in text
+    assert len(text.splitlines()) <= 10
+    for other in ("duckdb", "sqlite", "grammar"):
+        assert other not in text
 
 
 def test_a_slow_query_shows_no_progress_among_its_rows(tmp_path: Path) -> None:
