@@ -63,7 +63,7 @@ means AS (
         sum(composed_total_ms) / sum(routes) AS composed_ms,
         count(log_error) AS rounds,
         ratio_margin(list(log_error) FILTER (log_error IS NOT NULL))
-            * looked_margin(any_value(k.rounds), bool_or(k.cell_id IS NOT NULL)) AS log_margin
+            * looked_margin(any_value(k.rounds), count(log_error), bool_or(k.cell_id IS NOT NULL)) AS log_margin
     FROM by_round b
     LEFT JOIN looked_rounds k ON k.run_id = b.run_id AND k.cell_id = b.cell_id
     GROUP BY b.run_id, b.cell_id, b.exits_cell_id

@@ -1,14 +1,17 @@
--- How many times as wide an interval by Student's t must be whose rounds ended, after so many, because
--- figures were known: each look has a share of the 5 % (jobs/statistics/sequential.py). NULL below
--- three rounds; 1 if their number was planned. Beyond the list, the largest of up to 10,000 rounds.
+-- How many times as wide an interval by Student's t over `counted` values must be whose rounds ended,
+-- after `number` of them, because figures were known (look_factor.sql). NULL below three rounds or
+-- values; 1 if the number of rounds was planned.
+--
+-- Fewer values than rounds, since some were throttled or have no power, have fewer degrees of freedom:
+-- the quantile of the look's share grows more than that of 5 %. It comes from the normal quantile that
+-- belongs to both (Wallace 1959, Annals of Mathematical Statistics 30, 1121-1130): at most 3 % above
+-- the exact one if four fifths of the rounds have values, further above if fewer have, never below.
 CASE
     WHEN NOT is_looked_at THEN 1
-    WHEN number BETWEEN 3 AND 64 THEN [
-        3.11, 2.97, 2.43, 1.86, 2.06, 1.73, 1.94, 1.70, 1.57, 1.49, 1.88, 1.69, 1.59, 1.53,
-        1.88, 1.72, 1.63, 1.57, 1.53, 1.49, 1.47, 1.44, 1.92, 1.79, 1.71, 1.66, 1.62, 1.59,
-        1.56, 1.54, 1.97, 1.85, 1.78, 1.73, 1.69, 1.66, 1.64, 1.61, 1.60, 1.58, 1.57, 1.55,
-        1.54, 1.53, 1.52, 1.51, 2.05, 1.94, 1.88, 1.83, 1.80, 1.77, 1.75, 1.73, 1.71, 1.70,
-        1.68, 1.67, 1.66, 1.65, 1.64, 1.63
-    ][number - 2]::DOUBLE
-    WHEN number > 64 THEN 3.2
+    WHEN counted >= number THEN look_factor(number)
+    WHEN counted >= 3 THEN sqrt((counted - 1) * (exp(
+        (number - 1) * ln(1 + (look_factor(number) * student_t(number)) ** 2 / (number - 1))
+            * ((8 * number - 7) / (8 * number - 5) * (8 * counted - 5) / (8 * counted - 7)) ** 2
+            / (counted - 1)
+    ) - 1)) / student_t(counted)
 END

@@ -25,7 +25,7 @@ pairs AS (
         e.cell_id AS eager_id,
         l.power_mode, e.power_mode AS eager_mode,
         l.forward_ms, e.forward_ms AS eager_ms,
-        looked_margin(l.rounds, l.until_pct IS NOT NULL) AS looked,
+        l.rounds AS looked_rounds, l.until_pct IS NOT NULL AS is_looked_at,
         l.is_valid IS NOT FALSE AS is_valid, e.is_valid IS NOT FALSE AS is_eager_valid
     FROM lines l
     LEFT JOIN lines e
@@ -48,14 +48,16 @@ pairs AS (
 ),
 ratios AS (
     SELECT p.run_id, p.cell_id, p.node,
-        ratio_margin(list(b.log_ms - a.log_ms)) * p.looked AS log_margin
+        ratio_margin(list(b.log_ms - a.log_ms))
+            * looked_margin(any_value(p.looked_rounds), count(*), any_value(p.is_looked_at))
+            AS log_margin
     FROM pairs p
     JOIN rounds_of a
         ON a.run_id = p.run_id AND a.cell_id = p.cell_id AND a.node IS NOT DISTINCT FROM p.node
     JOIN rounds_of b
         ON b.run_id = p.run_id AND b.cell_id = p.eager_id AND b.node IS NOT DISTINCT FROM p.node
         AND b.round = a.round
-    GROUP BY p.run_id, p.cell_id, p.node, p.looked
+    GROUP BY p.run_id, p.cell_id, p.node
 ),
 told AS (
     SELECT p.*, r.log_margin,

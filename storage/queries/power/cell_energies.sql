@@ -24,7 +24,7 @@ SELECT m.run_id, m.cell_id, m.node, m.exit_block, m.windows, m.rounds, m.timed_r
     m.power_w, m.idle_w, m.forward_ms, m.elapsed_ms,
     above_idle_mj(power_w, idle_w, forward_ms) AS energy_mj,
     CASE WHEN energy_mj IS NOT NULL
-        THEN m.margin_mj * looked_margin(l.rounds, l.cell_id IS NOT NULL) END AS margin_mj,
+        THEN m.margin_mj * looked_margin(l.rounds, m.windows, l.cell_id IS NOT NULL) END AS margin_mj,
     above_idle_mj(power_w, idle_w, elapsed_ms) AS energy_elapsed_mj,
     power_w * forward_ms AS energy_gross_mj,
     CASE

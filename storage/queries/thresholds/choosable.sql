@@ -11,7 +11,7 @@ SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.d
     t.verdict AS exit_forward_ms_verdict,
     t.error_pct AS exit_forward_ms_error_pct,
     t.note AS exit_forward_ms_note,
-    looked_margin(k.rounds, k.cell_id IS NOT NULL) AS exit_forward_ms_looked,
+    looked_margin(k.rounds, k.counted, k.cell_id IS NOT NULL) AS exit_forward_ms_looked,
     e.exit_mj AS exit_energy_mj,
     e.exit_margin_mj AS exit_energy_margin_mj,
     e.note AS exit_energy_mj_note,

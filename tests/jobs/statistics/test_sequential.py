@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import duckdb
@@ -11,7 +12,8 @@ import pytest
 from jobs.statistics.autocorrelation import mean_variances
 from jobs.statistics.sequential import FIRST_LOOK, OUTSIDE, half_width, looks, spend
 from jobs.statistics.student_t import quantile
-from storage.sql.macros import query_text
+from storage.sql.macros import EXPRESSIONS
+from storage.sql.text import query_text
 
 
 def test_looks_by_hand() -> None:
@@ -70,17 +72,52 @@ def test_intervals_hold_where_rounds_ended(correlation: float) -> None:
     assert holds.mean() >= 1 - OUTSIDE
 
 
-def test_sql_widens_as_much() -> None:
-    """Student's t at the share of the look over that of one look; beyond the list at least that."""
-    text = query_text("looked_margin")
-    text = "\n".join(line.split("--")[0] for line in text.splitlines())
-    ask = f"SELECT {text} FROM (SELECT unnest($1::INT[]) AS number, $2 AS is_looked_at)"  # noqa: S608
-    numbers = [2, *range(3, 65), 65, 513, 8193, 10_000]
-    found = [row[0] for row in duckdb.execute(ask, [numbers, True]).fetchall()]
-    assert found[0] is None
-    for number, margin in zip(numbers[1:], found[1:], strict=True):
-        expected = quantile(spend(number) / 2, number - 1) / quantile(OUTSIDE / 2, number - 1)
-        assert margin >= expected - 0.006
-        if number <= 64:
-            assert margin == pytest.approx(expected, abs=0.006)
-    assert duckdb.execute(ask, [[2, 8], False]).fetchall() == [(1,), (1,)]
+@pytest.fixture(scope="module")
+def looked_margin() -> Callable[..., float | None]:
+    """That of SQL."""
+    connection = duckdb.connect()
+    for name in ("student_t", "look_factor", "looked_margin"):
+        text = "\n".join(line.split("--")[0] for line in query_text(name).splitlines())
+        connection.execute(f"CREATE MACRO {name}({', '.join(EXPRESSIONS[name])}) AS ({text})")
+
+    def ask(number: int, counted: int, *, is_looked_at: bool = True) -> float | None:
+        given = [number, counted, is_looked_at]
+        found: tuple[float | None] | None
+        found = connection.execute("SELECT looked_margin($1, $2, $3)", given).fetchone()
+        assert found is not None
+        return found[0]
+
+    return ask
+
+
+def exact(number: int, counted: int) -> float:
+    """Student's t at the share of the look over that of one look."""
+    return float(quantile(spend(number) / 2, counted - 1) / quantile(OUTSIDE / 2, counted - 1))
+
+
+def test_sql_widens_as_much(looked_margin: Callable[..., float | None]) -> None:
+    """Of rounds with a value each; beyond the list at least that."""
+    assert looked_margin(2, 2) is None
+    for number in range(3, 65):
+        assert looked_margin(number, number) == pytest.approx(exact(number, number), abs=0.006)
+    for number in (65, 513, 8193, 10_000):
+        margin = looked_margin(number, number)
+        assert margin is not None
+        assert margin >= exact(number, number)
+    for number in (2, 8):
+        assert looked_margin(number, 5, is_looked_at=False) == 1
+    assert looked_margin(8, 10) == looked_margin(8, 8)  # several windows in a round
+
+
+def test_sql_widens_more_for_rounds_without_a_value(
+    looked_margin: Callable[..., float | None],
+) -> None:
+    """Never less than exact, but for what the list is rounded; little more if few are missing."""
+    assert looked_margin(8, 2) is None
+    for number in range(4, 65):
+        for counted in range(3, number):
+            margin, expected = looked_margin(number, counted), exact(number, counted)
+            assert margin is not None
+            assert margin >= expected * 0.996
+            if counted >= 0.8 * number:
+                assert margin <= expected * 1.031

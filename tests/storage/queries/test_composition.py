@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tests.storage.in_memory import InMemory
 
@@ -120,7 +120,11 @@ T_3 = 4.303  # Student's t of three values, 95 %
 
 
 def _rounds(
-    build: InMemory, ratios: Sequence[float], routed_ms: Sequence[float], **of_cells: Any
+    build: InMemory,
+    ratios: Sequence[float],
+    routed_ms: Sequence[float],
+    throttled: Collection[int] = (),
+    **of_cells: Any,
 ) -> None:
     """In each round one image leaves at each exit; forced out they take 1 and 3 ms, times both."""
     passes = build.cell("exits", **EARLY)
@@ -132,10 +136,11 @@ def _rounds(
     costs = build.cell("exit_costs", **of_cells)
     for number, (ratio, ms) in enumerate(zip(ratios, routed_ms, strict=True)):
         records = {"image_id": [0, 1], "exit_block": [1, 3], "forward_ms": [ms / 2, 3 * ms / 2]}
-        build.commit(routed, number, records=records, rounds={"node": "node-a"})
+        state = {"node": "node-a", "is_throttled": number in throttled}
+        build.commit(routed, number, records=records, rounds=state)
         times = [ms * ratio * share for share in (0.5, 0.5, 1.5, 1.5)]
         forced = {**columns, "forward_ms": times}
-        build.commit(costs, number, exit_costs=forced, rounds={"node": "node-a"})
+        build.commit(costs, number, exit_costs=forced, rounds=state)
     build.store()
 
 
@@ -185,6 +190,19 @@ def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(
     (choosable,) = build.named("choosable", run_id="run-1")
     assert choosable["exit_forward_ms_looked"] == pytest.approx(3.11)
     assert {row["rounds"] for row in _rows(build, "measured")} == {3}
+
+
+def test_a_throttled_round_was_looked_at_and_has_no_value(build: InMemory) -> None:
+    """A look after four rounds with three values: 4.63 times as wide, computed a ninth more."""
+    ratios, _ = ROUNDS["within"]
+    _rounds(build, [1.5, *ratios], (2.0,) * 4, throttled=[0], until_pct=1.0, rounds=40)
+    (check,) = _rows(build, "composition('run-1')")
+    assert check["rounds"] == 3
+    once = T_3 * statistics.stdev(map(math.log, ratios)) / math.sqrt(3)
+    margin = math.log((100 + check["error_high_pct"]) / (100 + check["error_pct"]))
+    assert 4.63 <= margin / once < 4.63 * 1.12
+    (choosable,) = build.named("choosable", run_id="run-1")
+    assert choosable["exit_forward_ms_looked"] == pytest.approx(margin / once, rel=1e-3)
 
 
 def test_every_route_counts_once_however_large_its_round(build: InMemory) -> None:

@@ -132,6 +132,15 @@ def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(
     assert half["margin_mj"] == pytest.approx(math.hypot(margin / 2, 3 * margin / 2))
 
 
+def test_a_round_without_power_makes_the_interval_wider(build: Builder) -> None:
+    """A look after four rounds with three windows: 4.63 times as wide, computed a ninth more."""
+    watts: list[Mapping[int, float]] = [{}, *({1: w, 3: w + 1} for w in (9.9, 10.0, 10.1))]
+    _run(build, watts, routed_w=10.75, asked=40, until_pct=1.0)
+    early = min(_rows(build, "exit_energies"), key=lambda row: row["exit_block"])
+    assert early["windows"] == 3
+    assert 4.63 <= early["margin_mj"] / (4.303 * 0.1 / math.sqrt(3)) < 4.63 * 1.12
+
+
 def test_two_rounds_of_those_that_end_when_they_agree_have_no_interval(build: Builder) -> None:
     """Nothing is spent before three."""
     _run(build, [{1: 9.9, 3: 10.9}, {1: 10.1, 3: 11.1}], asked=40, until_pct=1.0)
