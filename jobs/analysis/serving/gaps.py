@@ -23,7 +23,7 @@ def name_reasons(reasons: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{reason} ({list_some(names, '; ')})" for reason, names in about.items()]
 
 
-def explain_no_times(row: Row) -> str:
+def explain_unsimulated(row: Row) -> str:
     """Say what a simulation of a model lacks."""
     return NO_STATIC_TIMES if row["threshold"] is None and not row["thresholds"] else NO_TIMES
 
@@ -56,7 +56,7 @@ def _gaps_of_rate(each: RateLimit) -> Iterator[str]:
     if each.measured is None:
         yield f"no rate as measured: {_explain_no_rate(each)}"
     if each.simulated_per_s is None:
-        yield explain_no_times(each.row)
+        yield explain_unsimulated(each.row)
     elif not each.simulated_per_s:
         yield "no rate as simulated: a single request at a time is above the limit"
 

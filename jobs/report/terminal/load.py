@@ -9,7 +9,7 @@ import storage
 from jobs.analysis.serving.gaps import (
     NO_ACCURACY,
     explain_few_times,
-    explain_no_times,
+    explain_unsimulated,
     name_reasons,
 )
 from jobs.analysis.serving.served import ServedCell, has_load, read_served
@@ -255,7 +255,7 @@ def _gaps(cell: ServedCell) -> Iterator[str]:
     if cell.row["acc1"] is None:
         yield NO_ACCURACY
     if cell.simulated is None and cell.row["answered"]:
-        yield explain_no_times(cell.row)
+        yield explain_unsimulated(cell.row)
     elif cell.simulated and cell.simulated.pause_ratio is None:
         yield "after pause: not measured, so the simulation has no pauses"
 
