@@ -100,7 +100,8 @@ def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
 def certify(run: str, results: Root) -> None:
     """Check replayed thresholds of RUN against what was routed.
 
-    The exit code is 1 if any routed image exited elsewhere or has another prediction.
+    The exit code is 1 if any routed image exited elsewhere or has another prediction, or if cells
+    that were to be routed are not done.
 
     \b
     Example:

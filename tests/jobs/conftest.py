@@ -8,6 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,13 @@ from support.worker import GRID, Bench
 
 import gfnet
 import storage
+from jobs.common.errors import RunInterruptedError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import Grid
 from jobs.grid.reader import read_grid
 from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Outcome, Task
 from jobs.report.read import Report, read_report
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
@@ -108,6 +111,28 @@ def ran(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 def copy_of(ran: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """The same, as a copy of the test's own."""
     return lambda text: Path(shutil.copytree(ran(text), tmp_path / "results"))
+
+
+@pytest.fixture
+def cut_before(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Make a results root with the run `cut`, stopped when a model of the small grid is timed."""
+    run, root = run_task.run_task, tmp_path / "results"
+
+    def cut(model: str) -> Path:
+        def stopping(task: Task, *inputs: Any) -> Outcome:
+            if (task.kind, task.model) == ("latency", model):
+                raise KeyboardInterrupt
+            return run(task, *inputs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_task, "run_task", stopping)
+            with pytest.raises(RunInterruptedError):
+                submit(small_grid, root, Target(is_inline=True), lambda _: None, "cut")
+        return root
+
+    return cut
 
 
 SMALL_GRID = """\

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from support.examples import examples
 
 import gfnet
 import storage
 from jobs.analysis.certificate import certify
+from jobs.cli import main
 from jobs.common.errors import UsageError
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
+from tests.jobs.conftest import SMALL_GRID
 
 INLINE = Target(is_inline=True)
 EARLY = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10, "depth": 6}
@@ -107,3 +111,38 @@ def test_nothing_to_compare_is_said(write_grid: Callable, tmp_path: Path) -> Non
     run_id = _run(grid, tmp_path)
     with pytest.raises(UsageError, match=r"thresholds written out"):
         certify(tmp_path, run_id)
+
+
+def test_what_was_not_routed_is_named(cut_before: Callable[[str], Path]) -> None:
+    """A run that was stopped before a model with gates was routed is not certified as a whole."""
+    root = cut_before("dynn")
+    certificate = certify(root, "cut")
+    assert not certificate.is_clean
+    assert "NOT certified as a whole: all 20 routes so far equal" in certificate.text
+    assert "\nnot routed: dynn at 0.5\n" in certificate.text
+    assert "\nrouted in part: flat\n" in certificate.text
+    result = CliRunner().invoke(main, ["certify", "cut", "--results", str(root)])
+    assert result.exit_code == 1
+    assert result.stdout == certificate.text
+
+
+def test_a_run_that_was_stopped_before_any_route(cut_before: Callable[[str], Path]) -> None:
+    """It lacks routes that its grid has: the grid needs nothing else."""
+    certificate = certify(cut_before("flat"), "cut")
+    assert not certificate.is_clean
+    assert certificate.text.startswith("NOT certified: no route has its all-exit pass yet\n")
+    assert "\nnot routed: flat, dynn at 0.5\n" in certificate.text
+
+
+def test_failed_cells_are_named_and_skipped_ones_are_not(copy_of: Callable[[str], Path]) -> None:
+    """What was skipped cannot run: the run is done without it. A pass is named, too."""
+    root = copy_of(SMALL_GRID)
+    with storage.RunStore.open(root, "r") as store:
+        whole = store.cells
+        store.save_cells([replace(cell, status="failed") for cell in whole])
+    text = certify(root, "r").text
+    assert "NOT certified as a whole: all 80 routes so far equal" in text
+    assert "\nall-exit pass not done: flat, dynn\nrouted in part: flat, dynn at 0.5\n" in text
+    with storage.RunStore.open(root, "r") as store:
+        store.save_cells([replace(cell, status="skipped") for cell in whole])
+    assert certify(root, "r").is_clean
