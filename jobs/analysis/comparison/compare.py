@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
@@ -111,10 +111,7 @@ def read_runs(root: storage.Root, first: Side, second: Side) -> Runs:
         UsageError: a side has no cells, or both are the same.
     """
     if first == second:
-        raise UsageError(
-            f"both sides are run {first.run_id}: name two runs, or what to compare in it with"
-            " --models A B or --thresholds A B"
-        )
+        raise UsageError(_explain_same_sides(first))
     return MeasuredRun(root, first), MeasuredRun(root, second)
 
 
@@ -124,12 +121,17 @@ def compare_runs(
     """Compare what has been read, as `compare` does.
 
     Raises:
-        UsageError: both have no cell in common, or one has not timed the control.
+        UsageError: both have no cell in common but those that are the same on both sides, or one
+            has not timed the control.
     """
     first, second = (run.side for run in runs)
-    pairs, alone = _pairs(*runs)
+    is_one_run = first.run_id == second.run_id
+    same = [row for row in runs[0].rows if is_one_run and second.has(row)]
+    pairs, alone = _pairs(*runs, without={_locate(row) for row in same})
     if not pairs:
-        raise UsageError(_explain_no_pair(*runs))
+        raise UsageError(
+            _explain_same_sides(first) if same and not alone else _explain_no_pair(*runs)
+        )
     _check_control(runs, control)
     compared = _adjusted(
         [
@@ -145,7 +147,8 @@ def compare_runs(
         rows,
         alone,
         (
-            *_notes(rows, is_one_run=first.run_id == second.run_id, control=control),
+            *_notes(rows, is_one_run=is_one_run, control=control),
+            *([_name_same(same)] if same else []),
             *([_NOT_COMPARED] if any(run.has_load for run in runs) else []),
         ),
         [image for pair in compared for image in pair.changed or ()] if with_images else None,
@@ -182,18 +185,47 @@ def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -
     return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
 
 
-def _pairs(first: MeasuredRun, second: MeasuredRun) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Pair the cells that measure the same, on the same node if possible; list the others."""
+def _explain_same_sides(side: Side) -> str:
+    return (
+        f"both sides are run {side.run_id}: name two runs, or what to compare in it with"
+        " --models A B or --thresholds A B"
+    )
+
+
+def _name_same(rows: Sequence[Row]) -> str:
+    names = dict.fromkeys(
+        f"all exits of {row['model']}"
+        if row["kind"] == "exits" and row["exit_blocks"]
+        else str(row["model"])
+        for row in rows
+    )
+    return f"the same on both sides, so not compared: {list_some([*names])}"
+
+
+def _locate(row: Row) -> tuple[object, object]:
+    """Return what tells a row of one run from all others of it."""
+    return row["cell_id"], row["node"]
+
+
+def _pairs(
+    first: MeasuredRun, second: MeasuredRun, without: Collection[tuple[object, object]]
+) -> tuple[list[tuple[Row, Row]], list[str]]:
+    """Pair the cells that measure the same, on the same node if possible; list the others.
+
+    Cells of one run that are on both sides, as a model without gates is at both thresholds, are
+    left out: a cell is not compared with itself.
+    """
     pairs, met = [], set()
-    for a in first.rows:
-        same = [b for b in second.rows if _is_pair(first.side, a, b)]
+    rows = [[row for row in run.rows if _locate(row) not in without] for run in (first, second)]
+    for a in rows[0]:
+        same = [b for b in rows[1] if _is_pair(first.side, a, b)]
         near = [b for b in same if b["node"] == a["node"]] or same[:1]
         pairs += [(a, b) for b in near]
         met |= {id(a) for _ in near} | {id(b) for b in near}
     alone = [
         f"only in {run.side.run_id}: {_name_cell(row)}"
-        for run in (first, second)
-        for row in run.rows
+        for run, own in zip((first, second), rows, strict=True)
+        for row in own
         if id(row) not in met
     ]
     return pairs, alone

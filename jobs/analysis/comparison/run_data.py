@@ -55,7 +55,7 @@ class Side:
         """Whether a row of `measured` is on this side; a static model is at every threshold."""
         return (self.model is None or row["model"] == self.model) and (
             self.threshold is None
-            or row["threshold"] is None
+            or (row["threshold"] is None and not row["thresholds"])
             or row["threshold"] == self._stored_threshold
         )
 

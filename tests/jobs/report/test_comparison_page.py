@@ -314,6 +314,18 @@ def test_without_pictures_it_says_why(tmp_path: Path) -> None:
     assert not Checked(page).all("img")
 
 
+def test_a_page_compares_no_cell_with_itself(tmp_path: Path) -> None:
+    """Two thresholds of one run: a model without gates is named in a remark alone."""
+    nights = Nights(tmp_path / "results", rounds=3)
+    nights.add({"dynn@0.5": 2.0, "dynn@0.25": 2.2, "flat": 1.0}, run_id="a")
+    sides = Side("a", threshold=0.5), Side("a", threshold=0.25)
+    page = comparison_page(nights.root, read_pair(nights.root, *sides))
+    assert page.count("the same on both sides, so not compared: flat") == 1
+    rows = [row for table in Tables(page).rows.values() for row in table]
+    assert any(row[0].startswith("dynn at 0.5") for row in rows)
+    assert not any(row[0].startswith("flat") for row in rows)
+
+
 def test_a_page_holds_so_many_bytes_of_pictures(
     root: Path, pair: PairReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,30 @@ def test_within_one_run(nights: Nights) -> None:
         compare(nights.root, A, Side("a", "flta"))
 
 
+def test_no_cell_is_compared_with_itself(nights: Nights) -> None:
+    """A model without gates is at both thresholds: left out before p is adjusted, and named."""
+    took = {"dynn@0.5": 2.0, "dynn@0.25": 2.2, "flat": 1.0, "list": 3.0}
+    rounds = {"dynn@0.5": [1.0, 1.01, 0.99]}
+    several = {"list": {"thresholds": (0.5, 0.25)}}
+    nights.add(took, run_id="a", factors=rounds, of_model=several)
+    sides = Side("a", threshold=0.5), Side("a", threshold=0.25)
+    comparison = compare(nights.root, *sides)
+    assert {row.model for row in comparison.rows} == {"dynn"}
+    latency = of(comparison, "latency")
+    assert latency.p is not None
+    assert latency.p_holm == pytest.approx(min(1, 2 * latency.p))  # and the accuracy's, of p 1
+    assert comparison.alone == []
+    (left_out,) = (note for note in comparison.notes if "flat" in note)
+    assert left_out == "the same on both sides, so not compared: flat"
+    assert left_out in " ".join(describe_comparison(comparison).split())
+    for same in (
+        (Side("a", threshold=0.5), Side("a", threshold=0.5 + 1e-12)),
+        (Side("a", "flat", 0.5), Side("a", "flat", 0.25)),
+    ):
+        with pytest.raises(UsageError, match="both sides are run a"):
+            compare(nights.root, *same)
+
+
 def test_blocks_are_compared_at_one_threshold_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only of two static models there is nothing to compare."""
     monkeypatch.setattr(by_image, "_same_answers", lambda *_: "not asked")

@@ -45,7 +45,7 @@ class Nights:
         """Write a night.
 
         Args:
-            forward_ms: by model.
+            forward_ms: by model, or by model and threshold, as in `dynn@0.5`.
             wrong: image ids that all models answer wrongly.
             run_id: the night's; default: its number.
             name: of the run; another is no night.
@@ -67,9 +67,8 @@ class Nights:
             for place, model in enumerate(forward_ms)
         ]
         with storage.RunStore.create(self.root, run, cells, {}) as store:
-            for cell in cells:
+            for cell, model in zip(cells, forward_ms, strict=True):
                 for round_ in range(self.rounds):
-                    model = str(cell.model)
                     times = (factors or {}).get(model, [1.0] * self.rounds)
                     ms = forward_ms[model] * times[round_] * (10 if round_ < unread else 1)
                     tables = {
@@ -105,12 +104,14 @@ class Nights:
             "protocol": 1,
             **changes,
         }
+        name, _, threshold = model.partition("@")
         return storage.CellRow(
             run_id,
-            f"{run_id}-{model}",
+            f"{run_id}-{model.replace('@', '-at-')}",
             position=place,
             kind="latency",
-            model=model,
+            model=name,
+            threshold=float(threshold) if threshold else None,
             dataset="digits",
             device="cpu",
             node="node-a",
