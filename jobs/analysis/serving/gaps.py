@@ -45,6 +45,16 @@ def explain_rates(found: Sequence[RateLimit]) -> list[str]:
     return name_reasons((reason, each.name) for each in found for reason in _gaps_of_rate(each))
 
 
+def explain_refuted(every: Sequence[Candidate]) -> list[str]:
+    """Say which measured cells refute simulated ones."""
+    refuted = ((each, cell) for each in every if (cell := each.refuting))
+    doubt = "do not rely on the simulated p99 at {:g}/s, since {} was measured of {} at {:g}/s"
+    return name_reasons(
+        (doubt.format(each.per_s, cell.floor[1], cell.name, cell.per_s), each.name)
+        for each, cell in refuted
+    )
+
+
 def explain_candidates(every: Sequence[Candidate]) -> list[str]:
     """Say why models have no accuracy or no 99th percentile."""
     return name_reasons((reason, each.name) for each in every for reason in _gaps_of(each))
@@ -65,10 +75,9 @@ def _explain_no_rate(each: RateLimit) -> str:
     lowest = each.row.get("arrivals_per_s")
     if lowest is None:
         return "it was not served (measure: [serving])"
-    if each.exceeded and each.exceeded.per_s == lowest:
-        return (
-            f"{each.exceeded.p99_ms:.4g} ms at {lowest:g}/s, its lowest rate, are above the limit"
-        )
+    cell = each.exceeded
+    if cell and cell.per_s == lowest and not cell.row["is_overloaded"]:
+        return f"{cell.floor[1]} at {lowest:g}/s, its lowest rate, is above the limit"
     return f"{_explain_no_p99(each.row)}, at {lowest:g}/s"
 
 

@@ -6,11 +6,11 @@ Measured cells decide. What was not served is simulated from exit costs, and sai
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class Candidate:
         p99_ms: of the response there; None if it is overloaded, or has too few requests.
         is_simulated: it was not measured.
         timed: how many times of each exit the simulation draws from; None if it was measured.
+        refuting: if it is simulated, a measured cell that shows it to be above the limit.
     """
 
     row: Row
@@ -62,6 +63,7 @@ class Candidate:
     p99_ms: float | None
     is_simulated: bool
     timed: int | None = None
+    refuting: Candidate | None = None
 
     @property
     def name(self) -> str:
@@ -72,6 +74,20 @@ class Candidate:
     def vector(self) -> Vector:
         """One threshold per gate; empty for a static model."""
         return _vector(self.row)
+
+    @property
+    def floor(self) -> tuple[float, str]:
+        """What its p99 is at least as measured, in ms, and the figure that says so.
+
+        A lower percentile needs fewer requests, and is no higher; an overload is above any limit.
+        """
+        if self.is_simulated or self.row["is_valid"] is False:
+            return 0.0, "nothing"
+        if self.row["is_overloaded"]:
+            return math.inf, "an overload"
+        known = ((99, self.p99_ms), (90, self.row["p90_ms"]), (50, self.row["p50_ms"]))
+        figures = ((ms, f"a p{number} of {ms:.4g} ms") for number, ms in known if ms is not None)
+        return next(figures, (0.0, "nothing"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ class RateLimit:
             None without exit costs.
         timed: how many times of each exit the simulation draws from.
         exceeded: the measured cell at the lowest rate of those whose p99 is above the limit.
+        refuting: the same of those at its own threshold or a shallower one.
     """
 
     row: Row
@@ -93,6 +110,7 @@ class RateLimit:
     simulated_per_s: float | None
     timed: int | None = None
     exceeded: Candidate | None = None
+    refuting: Candidate | None = None
 
     @property
     def name(self) -> str:
@@ -126,7 +144,8 @@ def choose_at_rate(
             f" {MAX_REQUESTS:,}, as in a grid"
         )
     rows = _served(root, run_id, narrowing)
-    served = [_measured(row) for row in rows if row["arrivals_per_s"] == per_s]
+    measured = [*map(_measured, rows)]
+    served = [each for each in measured if each.per_s == per_s]
     is_measured = any(each.p99_ms is not None or each.row["is_overloaded"] for each in served)
     every = (
         served
@@ -136,6 +155,7 @@ def choose_at_rate(
                 *(model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s))),
                 is_simulated=True,
                 timed=model.timed,
+                refuting=_find_refuting(model.row, measured, limit_ms, per_s),
             )
             for model in _simulable(root, run_id, rows, narrowing)
         ]
@@ -198,8 +218,9 @@ def find_rates(
     if not rows and not models:
         raise UsageError(_nothing_known(run_id, rows, narrowing))
     found = []
-    for key, group in groupby(rows, key=_key):
-        cells = sorted((_measured(row) for row in group), key=attrgetter("per_s"))
+    measured = [*map(_measured, rows)]
+    for key, group in groupby(measured, key=lambda each: _key(each.row)):
+        cells = sorted(group, key=operator.attrgetter("per_s"))
         highest = None
         for cell in cells:
             if cell.p99_ms is None or cell.p99_ms > limit_ms:
@@ -208,9 +229,11 @@ def find_rates(
         model = simulated.pop(key, None)
         rate = model.highest_rate(limit_ms) if model else None
         timed = model.timed if model else None
-        above = (cell for cell in cells if cell.p99_ms is not None and cell.p99_ms > limit_ms)
-        exceeded = next(above, None)
-        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate, timed, exceeded))
+        exceeded = next((cell for cell in cells if cell.floor[0] > limit_ms), None)
+        refuting = _find_refuting(cells[0].row, measured, limit_ms)
+        found.append(
+            RateLimit(cells[0].row, cells[0].acc1, highest, rate, timed, exceeded, refuting)
+        )
     found += [
         RateLimit(model.row, model.acc1, None, model.highest_rate(limit_ms), model.timed)
         for model in simulated.values()
@@ -282,6 +305,24 @@ def _key(row: Row) -> tuple[object, ...]:
 def _measured(row: Row) -> Candidate:
     p99_ms = row["p99_ms"] if row["is_valid"] is not False else None
     return Candidate(row, row["acc1"], row["arrivals_per_s"], p99_ms, is_simulated=False)
+
+
+def _find_refuting(
+    row: Row, measured: Sequence[Candidate], limit_ms: float, per_s: float = math.inf
+) -> Candidate | None:
+    """Return the cell at the lowest rate that shows a model to be above a limit at a rate.
+
+    A request is answered no sooner at a higher rate, nor if no image exits earlier.
+    """
+    above = (
+        each
+        for each in measured
+        if each.floor[0] > limit_ms
+        and each.per_s <= per_s
+        and _key(each.row)[:-2] == _key(row)[:-2]
+        and all(map(operator.le, each.vector, _vector(row)))
+    )
+    return min(above, key=lambda each: (each.per_s, each.vector != _vector(row)), default=None)
 
 
 def _p99_ms(found: SimulatedResponses) -> float | None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jobs.analysis.serving.gaps import explain_candidates, explain_few_times, explain_rates
+from jobs.analysis.serving.gaps import (
+    explain_candidates,
+    explain_few_times,
+    explain_rates,
+    explain_refuted,
+)
 from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
 from jobs.common.formatting import (
     SETTING,
@@ -48,7 +53,8 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         format_setting(best.row),
     ]
     more = len(every) - len(rows)
-    said = [f"{more} more were simulated"] if more else []
+    said = explain_refuted([each for each in listed[:MOST_LISTED] if _is_within(each, limit_ms)])
+    said += [f"{more} more were simulated"] if more else []
     if not best.is_simulated:
         said.append("only what was served at this rate is compared, no other threshold")
     if best.is_simulated:
@@ -127,12 +133,13 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
 
 def _explain_refuted(each: RateLimit) -> str | None:
     """Say if a lower rate than the simulated one was measured to be above the limit."""
-    exceeded = each.exceeded
-    if exceeded is None or exceeded.per_s > (each.simulated_per_s or 0.0):
+    cell = each.refuting
+    if cell is None or cell.per_s > (each.simulated_per_s or 0.0):
         return None
+    of = f" of {cell.name}" if cell.name != each.name else ""
     return (
         f"{each.name}: do not rely on {_rate(each.simulated_per_s)}/s as simulated, since"
-        f" {exceeded.p99_ms:.4g} ms were measured at {exceeded.per_s:g}/s"
+        f" {cell.floor[1]} was measured{of} at {cell.per_s:g}/s"
     )
 
 

@@ -119,8 +119,9 @@ def test_every_gap_has_its_reason(root: Path, run_id: str) -> None:
     assert explain_rates(gaps)[4].startswith("simulation: exit costs were not measured at batch 1")
     slow = Candidate(routed.row, 90.0, 40.0, 70.0, is_simulated=False)
     above = replace(routed, measured=None, exceeded=slow, simulated_per_s=0.0)
+    limited = "no rate as measured: a p99 of 70 ms at 40/s, its lowest rate, is above the limit"
     assert explain_rates([above]) == [
-        f"no rate as measured: 70 ms at 40/s, its lowest rate, are above the limit ({routed.name})",
+        f"{limited} ({routed.name})",
         f"no rate as simulated: a single request at a time is above the limit ({routed.name})",
     ]
     overloaded = replace(slow, p99_ms=None, row={**routed.row, "note": "overloaded: 2 of 9"})
@@ -340,9 +341,51 @@ def test_the_highest_rate_within_the_limit(root: Path, run_id: str, planted: Pla
     assert first.exceeded is not None
     assert first.exceeded.per_s == 10.0
     said = " ".join(describe_rates([first], 65.0).split())
-    assert "do not rely on 169/s as simulated, since 70 ms were measured at 10/s" in said
+    assert "do not rely on 169/s as simulated, since a p99 of 70 ms was measured at 10/s" in said
     lower = replace(first, simulated_per_s=9.0)
     assert "do not rely" not in describe_rates([lower], 65.0)
+
+
+def test_what_was_measured_refutes_a_simulated_choice(
+    root: Path, run_id: str, planted: Planted
+) -> None:
+    """At the same or a lower rate, and at the same or a shallower threshold of the same model."""
+    for row in planted.rows:  # so slow that no simulation on a busy machine is above the limits
+        row["arrivals_per_s"] /= 10
+        row["p99_ms"] = row["p99_ms"] and 100 * row["p99_ms"]
+
+    def said(limit_ms: float, rate: float, model: str = "dynn") -> str:
+        _, every = choose_at_rate(root, run_id, limit_ms, rate, {"model": model})
+        (best,) = (each for each in every if each.name in (model, f"{model} at 0.6"))
+        assert best.is_simulated
+        return " ".join(describe_candidates(best, every, limit_ms).split())
+
+    refuted = "do not rely on the simulated p99 at"
+    p99 = f"{refuted} 4.1/s, since a p99 of 8000 ms was measured of dynn at 0.6 at 4/s (dynn at 0.6"
+    assert p99 in said(6000.0, 4.1)
+    assert said(8000.0, 4.1).count(refuted) == 0, "a limit that is just met is met"
+    assert said(7999.0, 3.9).count(refuted) == 0, "a higher rate refutes nothing"
+    _, every = choose_at_rate(root, run_id, 6000.0, 4.1, {"model": "dynn"})
+    deeper = planted.rows[2]["threshold"]
+    assert all((each.refuting is None) == (each.row["threshold"] < deeper) for each in every)
+    assert f"{refuted} 5/s, since an overload was measured of flat at 4/s" in said(1e9, 5.0, "flat")
+    for row in planted.rows:
+        row["p99_ms"] = None
+        row["is_overloaded"] = False
+        row["p90_ms"] = 7000.0 if row["arrivals_per_s"] == 4 else None
+        row["p50_ms"] = 1000 * row["arrivals_per_s"]
+    assert f"{refuted} 4/s, since a p90 of 7000 ms was measured of dynn at 0.4" in said(6000.0, 4.0)
+    assert f"{refuted} 2/s, since a p50 of 2000 ms was measured of dynn at 0.4" in said(1900.0, 2.0)
+    planted.rows[1]["p50_ms"] = 3000.0  # of dynn at 0.4 at 1/s
+    found = find_rates(root, run_id, 2500.0, {"model": "dynn"})
+    assert [each.exceeded.per_s if each.exceeded else None for each in found] == [1.0, 4.0]
+    text = " ".join(describe_rates(found, 2500.0).split())
+    assert "no rate as measured: a p50 of 3000 ms at 1/s, its lowest rate, is above" in text
+    assert f"{found[1].name}: do not rely on" in text
+    assert "since a p50 of 3000 ms was measured of dynn at 0.4 at 1/s" in text
+    for row in planted.rows:
+        row["is_valid"] = False
+    assert said(1900.0, 2.0).count(refuted) == 0
 
 
 @pytest.mark.usefixtures("planted")
