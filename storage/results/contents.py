@@ -74,15 +74,25 @@ class Run:
         return {view: self.paths.data / name for view, name in summary.files.items()}
 
     def table(self, name: str) -> pa.Table | None:
-        """Return its rows of `runs`, `cells` or `nodes`; None if there is no such file."""
+        """Return its rows of `runs`, `cells` or `nodes` as seen; None if there is no such file."""
         if name == "runs":
             return self._row_table
         if name not in self._tables:
             self._tables[name] = None
             with contextlib.suppress(FileNotFoundError):
                 file = self.paths.folder / f"{name}.parquet"
-                self._tables[name] = read_own_table(self.paths, file)
+                table = read_own_table(self.paths, file)
+                self._tables[name] = self._requeued(table) if name == "cells" else table
         return self._tables[name]
+
+    def _requeued(self, cells: pa.Table) -> pa.Table:
+        """Show running cells as queued, if no driver runs them: a killed one left them so."""
+        statuses = cells["status"].to_pylist()
+        if "running" not in statuses or any(run.status == "running" for run in self.rows):
+            return cells
+        seen = ["queued" if status == "running" else status for status in statuses]
+        place = cells.schema.get_field_index("status")
+        return cells.set_column(place, cells.schema.field(place), pa.array(seen, pa.string()))
 
     def damage(self, names: Collection[str], summarised: Collection[str]) -> DamagedError | None:
         """Return the error of a table that a query needs and that is damaged; None if none is.

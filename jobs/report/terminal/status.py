@@ -54,8 +54,6 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     """
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
-    if run.status != "running":  # a killed driver could not set them back to queued
-        cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]

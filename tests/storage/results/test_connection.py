@@ -46,6 +46,21 @@ def test_types_are_the_same_with_and_without_rows(build: Builder) -> None:
         assert [field.type for field in found] == types, name
 
 
+def test_no_cell_of_a_run_without_a_driver_is_running(build: Builder) -> None:
+    """Its driver was killed before it could set them back to queued: they are for every reader."""
+    for status in ("running", "done", "failed", "running"):
+        build.cell(status=status)
+    sql = "SELECT list(status ORDER BY position) AS cells FROM cells"
+    with storage.RunStore.create(build.root, build.run, build.cells, {}) as store:
+        assert store.run.status == "running"
+        (held,) = build.query(sql)
+    (left,) = build.query(sql)
+    assert held["cells"] == ["running", "done", "failed", "running"]
+    assert left["cells"] == ["queued", "done", "failed", "queued"]
+    (progress,) = storage.named_query(build.root, "run_progress").to_pylist()
+    assert (progress["status"], progress["running"], progress["queued"]) == ("interrupted", 0, 2)
+
+
 def test_last_statement_gives_the_rows(tmp_path: Path) -> None:
     """Several statements run in order; one without rows gives an empty table."""
     sql = "CREATE TEMP TABLE t AS SELECT 41 AS a; UPDATE t SET a = a + 1; SELECT a FROM t;"

@@ -317,6 +317,16 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     assert "resume with: gfjobs resume r --results DIR\n" in elsewhere
 
 
+def test_nothing_of_a_stopped_run_is_running(cut_before: Callable[[str], Path]) -> None:
+    """Its cells are queued wherever they are shown, also those that had begun."""
+    root = cut_before("dynn")
+    stored = {(cell.kind, cell.model): cell.status for cell in storage.read_cells(root, "cut")}
+    assert stored["latency", "dynn"] == "running"
+    assert status.status(root, "cut").startswith("run cut is interrupted: 2 done, 2 queued\n")
+    assert "(cell is queued)" in summary.ladder(root, "cut")
+    assert "running" not in summary.ladder(root, "cut")
+
+
 def test_a_repaired_bundle_is_not_resumed(copy_of: Callable[[str], Path]) -> None:
     """It is another bundle; but what failed for another reason, or was not run, is resumed."""
     root = copy_of(SMALL_GRID)
