@@ -11,8 +11,8 @@ from typing import Any
 from jobs.common.formatting import Row, format_counted, format_setting, format_threshold
 
 GROUP = (
-    *("dataset", "dataset_sha256", "images", "device", "node", "runtime", "precision", "threads"),
-    *("batch_size", "model"),
+    *("dataset", "dataset_sha256", "images", "accuracy_images", "device", "node", "runtime"),
+    *("precision", "threads", "batch_size", "model"),
 )
 """What series share that differ only in their thresholds."""
 
@@ -38,7 +38,7 @@ class SeriesGroup:
     Attributes:
         name: of its data file.
         model: the model.
-        setting: data set, device, engine, batch and number of images, as text.
+        setting: data set, device, engine, batch and numbers of images, as text.
         rows: rows of `series`, in the order of the newest run's grid.
     """
 
@@ -59,7 +59,10 @@ def group_series(rows: Sequence[Row]) -> list[SeriesGroup]:
 def _group(key: tuple[Any, ...], rows: Sequence[Row]) -> SeriesGroup:
     first = rows[0]
     batch = "" if first["batch_size"] == 1 else f", batch {first['batch_size']}"
-    images = format_counted(first["images"], "image", "images")
+    timed, answered = first["images"], first["accuracy_images"]
+    images = format_counted(timed, "image", "images")
+    if answered not in (None, timed):
+        images = f"{answered:,} images, {timed:,} timed"
     return SeriesGroup(
         name=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:_SHORT],
         model=str(first["model"]),

@@ -1,18 +1,15 @@
 -- The history of one model over all runs (trend.sql), in the settings and at the thresholds of one run's
--- cells, up to that run.
+-- rows, up to that run; on as many images, where both have an accuracy.
 WITH
-here AS (
-    SELECT DISTINCT dataset, dataset_sha256, images, device, node, runtime, precision, threads,
-        batch_size, threshold, thresholds
-    FROM cells
-    WHERE run_id = $run_id AND model = $model AND kind IN ('exits', 'latency')
-)
+lines AS (FROM trend($model)),
+here AS (FROM lines WHERE run_id = $run_id)
 SELECT t.*
-FROM trend($model) t
+FROM lines t
 SEMI JOIN here h
     ON h.dataset IS NOT DISTINCT FROM t.dataset
     AND h.dataset_sha256 IS NOT DISTINCT FROM t.dataset_sha256
     AND h.images IS NOT DISTINCT FROM t.images
+    AND coalesce(h.accuracy_images = t.accuracy_images, true)
     AND h.device IS NOT DISTINCT FROM t.device
     AND h.node IS NOT DISTINCT FROM t.node
     AND h.runtime IS NOT DISTINCT FROM t.runtime

@@ -1,10 +1,12 @@
--- Every model's figures over all runs: one row per model, setting, images and thresholds, with one list
--- per figure, oldest run first. state: what may explain a change from one run to the next. exit_counts,
+-- Every model's figures over all runs: one row per model, setting, thresholds, and numbers of images
+-- timed (images) and answered (accuracy_images), with one list per figure, oldest run first. A run
+-- without accuracy is in the series of the run before, or else after it. state: what may explain a change from one run to the next. exit_counts,
 -- position: those of the newest run, and its accuracy if that is borrowed (NULL in the list, which has
 -- measured ones).
 WITH
 lines AS (
-    SELECT (coalesce(r.submitted_at, '-infinity'::TIMESTAMP), l.run_id, l.cell_id) AS age, l.*, {
+    SELECT (coalesce(r.submitted_at, '-infinity'::TIMESTAMP), l.run_id, l.cell_id) AS age, l.*,
+        CASE WHEN l.acc1 IS NOT NULL THEN list_sum(l.exit_counts)::BIGINT END AS answered, {
         'checkpoint': l.checkpoint_sha256,
         'exits': l.exit_blocks,
         'gfjobs': r.gfjobs_version,
@@ -19,8 +21,23 @@ lines AS (
     JOIN runs r ON r.run_id = l.run_id
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
     WHERE l.acc1 IS NOT NULL OR l.forward_ms IS NOT NULL
+),
+told_apart AS (
+    SELECT *, coalesce(answered, last_value(answered IGNORE NULLS) OVER until_then,
+        first_value(answered IGNORE NULLS) OVER from_then) AS accuracy_images
+    FROM lines
+    WINDOW until_then AS (
+        PARTITION BY dataset, dataset_sha256, images, device, node, runtime, precision, threads,
+            batch_size, model, threshold, thresholds
+        ORDER BY age
+    ),
+    from_then AS (
+        PARTITION BY dataset, dataset_sha256, images, device, node, runtime, precision, threads,
+            batch_size, model, threshold, thresholds
+        ORDER BY age ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+    )
 )
-SELECT dataset, dataset_sha256, images, device, node, runtime, precision, threads, batch_size, model,
+SELECT dataset, dataset_sha256, images, accuracy_images, device, node, runtime, precision, threads, batch_size, model,
     threshold, thresholds,
     list(run_id ORDER BY age) AS run_id,
     list(CASE WHEN accuracy_from IS NULL THEN acc1 END ORDER BY age) AS acc1,
@@ -34,6 +51,6 @@ SELECT dataset, dataset_sha256, images, device, node, runtime, precision, thread
     arg_max_null(CASE WHEN accuracy_from IS NOT NULL THEN {
         'acc1': acc1, 'accuracy_from': accuracy_from, 'acc1_bound_points': acc1_bound_points
     } END, age) AS borrowed
-FROM lines
+FROM told_apart
 GROUP BY ALL
-ORDER BY dataset, dataset_sha256, images, device, node, runtime, precision, threads, batch_size, position
+ORDER BY dataset, dataset_sha256, images, accuracy_images, device, node, runtime, precision, threads, batch_size, position

@@ -271,3 +271,48 @@ def test_a_trend_and_a_series_are_of_as_many_images(build_run: Callable[[str], B
         (2, ["two"]),
         (4, ["one", "three"]),
     ]
+
+
+def test_accuracies_are_told_apart_by_their_own_images(
+    build_run: Callable[[str], Builder],
+) -> None:
+    """Not by those timed, which may be as many; a night without accuracy stays in its series."""
+    for number, (run_id, images) in enumerate([("one", 4), ("two", 3), ("three", 4), ("four", 0)]):
+        build = build_run(run_id)
+        submitted_at = NOON + timedelta(days=number)
+        build.run = dataclasses.replace(build.run, submitted_at=submitted_at)
+        timed = build.cell(cell_id="timed", images=2)
+        if images:
+            build.records(timed, 2, forward_ms=2.0 + number)
+            passed = build.cell("exits", cell_id="pass", images=images)
+            build.commit(
+                passed,
+                exits={
+                    "image_id": np.arange(images),
+                    "exit_block": 3,
+                    "is_correct": [number < 2] + [True] * (images - 1),
+                    "gate_score": None,
+                },
+            )
+        else:
+            build.records(timed, 2, forward_ms=5.0, is_correct=None)
+        build.store()
+    trend = storage.query(
+        build.root,
+        "SELECT run_id, accuracy_images, acc1_change, forward_change_pct FROM trend('static')",
+    )
+    assert [tuple(row.values()) for row in trend.to_pylist()] == [
+        ("one", 4, None, None),
+        ("two", 3, None, 50.0),
+        ("three", 4, -25.0, pytest.approx(100 / 3)),
+        ("four", None, None, 25.0),
+    ]
+    series = storage.named_query(build.root, "series").to_pylist()
+    assert [(row["images"], row["accuracy_images"], row["run_id"]) for row in series] == [
+        (2, 3, ["two"]),
+        (2, 4, ["one", "three", "four"]),
+    ]
+    history = storage.named_query(build.root, "history", run_id="three", model="static")
+    assert history["run_id"].to_pylist() == ["one", "three"]
+    history = storage.named_query(build.root, "history", run_id="four", model="static")
+    assert history["run_id"].to_pylist() == ["one", "two", "three", "four"]

@@ -18,6 +18,7 @@ def series(**changes: Any) -> dict[str, Any]:
         "dataset": "digits",
         "dataset_sha256": "d0",
         "images": 4,
+        "accuracy_images": 4,
         "device": "cpu",
         "node": "host",
         "runtime": "torch",
@@ -82,11 +83,13 @@ def test_what_else_changed_is_named_with_both_values() -> None:
 def test_series_of_one_model_and_setting_are_one_group() -> None:
     """In the order of the grid; other images, engines or models are another."""
     later, first = series(threshold=0.9, position=7), series(threshold=0.5, position=2)
-    others = [series(runtime="onnx"), series(dataset_sha256="d1"), series(model="other")]
+    more = series(accuracy_images=450)
+    others = [series(runtime="onnx"), series(dataset_sha256="d1"), series(model="other"), more]
     groups = group_series([later, *others, first])
-    assert [len(group.rows) for group in groups] == [2, 1, 1, 1]
+    assert [len(group.rows) for group in groups] == [2, 1, 1, 1, 1]
     assert list(groups[0].rows) == [first, later]
-    assert len({group.name for group in groups}) == 4
+    assert len({group.name for group in groups}) == 5
+    assert groups[4].setting.endswith(", 450 images, 4 timed")
     assert groups[0].setting == "digits on cpu of host: torch float32, 1 thread, 4 images"
 
 
