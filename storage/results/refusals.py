@@ -9,7 +9,7 @@ import textwrap
 import duckdb
 
 from storage.errors import QueryError
-from storage.sql.macros import named_queries
+from storage.sql.macros import EXPRESSIONS, MACROS, list_signatures
 from storage.tables.schemas import TABLES
 
 _MESSAGE_WIDTH = 80  # columns of a terminal
@@ -31,7 +31,20 @@ _UNKNOWN = re.compile(
 _CLOSEST = 5
 """Names that are listed in the place of an unknown one."""
 
-_LIST_FOR_ONE = re.compile(r"\[\] -> FLOAT\b")
+_THRESHOLD_HINTS = (
+    (
+        re.compile(r"\[\] -> FLOAT\b"),
+        "t",
+        "t is one threshold for all gates. `at_thresholds([t1, t2])` takes a list, one for each"
+        " gate",
+    ),
+    (
+        re.compile(r"'len\((?:DECIMAL|DOUBLE|FLOAT|\w*INT)"),
+        "ts",
+        "ts is a list: `[t]` is one threshold for all gates, `[t1, t2]` has one for each gate",
+    ),
+)
+"""What DuckDB says of a threshold in the wrong form, the argument that it is, and what to give."""
 
 
 def refuse_lost_rows(statements: list[duckdb.Statement]) -> None:
@@ -63,29 +76,28 @@ def explain_refusal(err: duckdb.Error, sql: str) -> QueryError:
             "\n\nA query reads these results and nothing else, and writes nothing: send its rows "
             "to a file with `gfjobs sql ... --format csv > rows.csv`"
         )
-    if _LIST_FOR_ONE.search(text) and (single := _taking_one_threshold(sql)):
-        hint += (
-            f"\n\n{', '.join(single)}: t is one threshold for all gates. `at_thresholds([t1, t2])`"
-            " takes a list, one for each gate"
-        )
+    for wrong, argument, meaning in _THRESHOLD_HINTS:
+        if wrong.search(text) and (calls := _calls_with(argument, sql)):
+            hint += "\n\n" + fill_message(f"{', '.join(calls)}: {meaning}")
     text, names = _with_names(text, sql)
     return QueryError(f"{text}\n\n{names}{hint}")
 
 
 def _with_names(text: str, sql: str) -> tuple[str, str]:
     """Return DuckDB's message without a suggestion that is not of ours, and ours for it."""
-    known = {name.partition("(")[0]: name for name in (*TABLES, *named_queries())}
+    known = {**{name: name for name in TABLES}, **list_signatures()}
     unknown = _UNKNOWN.search(text)
     if unknown is None:
-        words = dict.fromkeys(re.findall(r"\w+", sql.lower()))
-        macros = [known[word] for word in words if "(" in known.get(word, "")]
-        return text, _list_names("macros in it", macros)
+        return text, _list_names("macros in it", [known[name] for name in _macros_in(sql)])
     name, suggested = unknown[1].lower(), unknown[2]
     if suggested not in known:
         text = text.replace(unknown[0], unknown[0].partition("\n")[0])
     if name in known:
         kind = "a macro" if "(" in known[name] else "a table or view, without arguments"
         return text, f"{name} is {kind}: from {known[name]}\n"
+    if name in EXPRESSIONS:
+        call = f"{name}({', '.join(EXPRESSIONS[name])})"
+        return text, f"{name} is a scalar macro, without rows: select {call}\n"
     close = difflib.get_close_matches(name, known, _CLOSEST, cutoff=0.5)
     return text, _list_names("closest names", [known[each] for each in close])
 
@@ -110,6 +122,12 @@ def fill_message(text: str) -> str:
     return textwrap.fill(text, _MESSAGE_WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
-def _taking_one_threshold(sql: str) -> list[str]:
-    """Return the macros of a statement that take one threshold, with their arguments."""
-    return [name for name in named_queries() if "t)" in name and name.partition("(")[0] in sql]
+def _macros_in(sql: str) -> list[str]:
+    """Return the macros that a statement names, in its order."""
+    return [word for word in dict.fromkeys(re.findall(r"\w+", sql.lower())) if word in MACROS]
+
+
+def _calls_with(argument: str, sql: str) -> list[str]:
+    """Return the macros of a statement that take an argument, with all their arguments."""
+    signatures = list_signatures()
+    return [signatures[name] for name in _macros_in(sql) if argument in MACROS[name]]

@@ -240,10 +240,12 @@ def runs_asked_for(sql: str) -> list[str]:
     return sorted({found[1] for found in _OF_RUN.finditer(sql) if found[1]})
 
 
-def named_queries() -> list[str]:
-    """List the views, and the macros with the arguments that they need, for messages."""
-    needed = {name: [arg for arg in args if arg != _BY_RULE] for name, args in MACROS.items()}
-    return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in needed.items())]
+def list_signatures() -> dict[str, str]:
+    """Return what to write after `from` by name: views, and macros with all their arguments."""
+    return {
+        **{name: name for name in VIEWS},
+        **{name: f"{name}({', '.join(arguments)})" for name, arguments in MACROS.items()},
+    }
 
 
 @functools.cache

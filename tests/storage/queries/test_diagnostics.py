@@ -136,11 +136,23 @@ def test_overthinking_counts_what_depth_spoils_and_rescues(build: Builder) -> No
     assert list(two.values()) == pytest.approx([2, 6, 3, 50, 1, 100 / 6, 1, 100 / 6])
 
 
-def test_a_list_for_one_threshold_is_explained(build: Builder) -> None:
-    """By the macro that takes one, and that which takes a list."""
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("wasted_blocks('latest', [0.5, 0.6])", r"wasted_blocks\(run, t\): t is one threshold"),
+        ("at_threshold([0.5])", r"\n\nat_threshold\(t, rule := NULL\): t is one threshold"),
+        ("composed_latency('latest', 0.5)", r"composed_latency\(run, ts\): ts is a list"),
+        ("at_thresholds(0.5)", r"\n\nat_thresholds\(ts, rule := NULL\): ts is a list"),
+        ("at_threshold(0.5, rule := 'max')", r"give gate, max_prob(.|\n)*at_threshold\(t, rule :="),
+    ],
+)
+def test_a_threshold_or_rule_in_the_wrong_form_is_explained(
+    build: Builder, call: str, said: str
+) -> None:
+    """By the macro that takes one, and that which takes a list; and what may be given."""
     root = hand_worked(build).root
-    with pytest.raises(storage.QueryError, match=r"wasted_blocks\(run, t\): t is one threshold"):
-        storage.query(root, "FROM wasted_blocks('latest', [0.5, 0.6])")
+    with pytest.raises(storage.QueryError, match=said):
+        storage.query(root, f"FROM {call}")
 
 
 def test_wasted_blocks_are_those_after_the_first_right_exit(build: Builder) -> None:
