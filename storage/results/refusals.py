@@ -35,8 +35,7 @@ _THRESHOLD_HINTS = (
     (
         re.compile(r"\[\] -> FLOAT\b"),
         "t",
-        "t is one threshold for all gates. `at_thresholds([t1, t2])` takes a list, one for each"
-        " gate",
+        "t is one threshold for all gates. `at_thresholds([t1, t2])` takes one for each gate",
     ),
     (
         re.compile(r"'len\((?:DECIMAL|DOUBLE|FLOAT|\w*INT)"),
