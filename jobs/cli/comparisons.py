@@ -22,6 +22,7 @@ from jobs.cli.base import (
     show,
 )
 from jobs.cli.hints import meaning_hints, run_hints
+from jobs.cli.unfinished import resolve_results
 from jobs.common.errors import UsageError
 from storage import Root
 
@@ -90,7 +91,7 @@ def compare(
     from jobs.analysis.comparison.run_data import Side
     from jobs.analysis.comparison.view import describe_comparison, encode_comparison
 
-    runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
+    runs = resolve_results(results, run_a, run_b)
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
     sides = [Side(run, model, threshold) for run, model, threshold in narrowed]
     if page:
@@ -186,7 +187,8 @@ def judge(
         raise UsageError(str(err)) from err
     target = Target(address, is_inline=inline, wait_s=wait_s, stall_s=stall_s)
     remeasure = None if no_again else make_remeasure(results, target, narrate)
-    verdict = judge_night(results, storage.resolve_run(results, run), settings, remeasure)
+    (run_id,) = resolve_results(results, run)
+    verdict = judge_night(results, run_id, settings, remeasure)
     show(describe_judgements(verdict))
     if verdict.is_regression:
         sys.exit(REGRESSION)

@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from jobs.cli.base import ALL, RESULTS, RUN_OR_LATEST, main, root_option, show
+from jobs.cli.unfinished import resolve_results
 from storage import Root
 
 
@@ -22,9 +23,12 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs status latest
     """
+    import storage
     from jobs.report.terminal.status import status as status_of
 
-    _show(run, results, partial(status_of, options=root_option(), is_all=is_all))
+    run_id = storage.resolve_run(results, run)
+    with storage.one_moment():
+        show(status_of(results, run_id, options=root_option(), is_all=is_all))
 
 
 @main.command()
@@ -75,9 +79,8 @@ def summary(
     from jobs.report.terminal.summary import exit_histogram, ladder
 
     if is_load and form != "table":
-        import storage
-
-        show(encode_load(results, storage.resolve_run(results, run), form))
+        (run_id,) = resolve_results(results, run)
+        show(encode_load(results, run_id, form))
         return
     shown: Sequence[Callable[..., str]] = (ladder, agreement, exit_histogram, load)
     if is_load:
@@ -91,7 +94,7 @@ def summary(
 def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
     import storage
 
-    run_id = storage.resolve_run(results, run)
+    (run_id,) = resolve_results(results, run)
     with storage.one_moment():
         parts = [view(results, run_id) for view in views]
     show("\n".join(part for part in parts if part))

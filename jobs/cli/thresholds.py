@@ -10,6 +10,7 @@ import click
 
 from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate, show
 from jobs.cli.hints import meaning_hints
+from jobs.cli.unfinished import resolve_results
 from jobs.common.errors import UsageError
 from storage import Root
 
@@ -48,11 +49,10 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool, is_rule
     Example:
       gfjobs curve latest -o curve.svg
     """
-    import storage
     from jobs.analysis.curve import read_curves
     from jobs.report.terminal.curve import draw_curves
 
-    run_id = storage.resolve_run(results, run)
+    (run_id,) = resolve_results(results, run)
     if is_rules:
         _draw_rules(results, run_id, output)
         return
@@ -110,8 +110,9 @@ def certify(run: str, results: Root) -> None:
     import storage
     from jobs.analysis.certificate import certify as certificate_of
 
+    (run_id,) = resolve_results(results, run)
     with storage.one_moment():
-        certificate = certificate_of(results, storage.resolve_run(results, run))
+        certificate = certificate_of(results, run_id)
     show(certificate.text)
     if not certificate.is_clean:
         sys.exit(FAILED)
@@ -211,7 +212,7 @@ def choose(
         describe_guarantee,
     )
 
-    run_id = storage.resolve_run(results, run)
+    (run_id,) = resolve_results(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
     if max_p99_ms is not None or per_s is not None:
         limits = {**options, "confidence": confidence, "bands": bands}
