@@ -111,7 +111,10 @@ def read_runs(root: storage.Root, first: Side, second: Side) -> Runs:
         UsageError: a side has no cells, or both are the same.
     """
     if first == second:
-        raise UsageError(_explain_same_sides(first))
+        raise UsageError(
+            f"both sides are run {first.run_id}: name two runs, or what to compare in it with"
+            " --models A B or --thresholds A B"
+        )
     return MeasuredRun(root, first), MeasuredRun(root, second)
 
 
@@ -130,7 +133,10 @@ def compare_runs(
     pairs, alone = _pairs(*runs, without={_locate(row) for row in same})
     if not pairs:
         raise UsageError(
-            _explain_same_sides(first) if same and not alone else _explain_no_pair(*runs)
+            f"both sides are the same cells of run {first.run_id}, of {_name_models(same)}: name"
+            " two runs, two models, or two thresholds of a model with gates"
+            if same and not alone
+            else _explain_no_pair(*runs)
         )
     _check_control(runs, control)
     compared = _adjusted(
@@ -148,7 +154,7 @@ def compare_runs(
         alone,
         (
             *_notes(rows, is_one_run=is_one_run, control=control),
-            *([_name_same(same)] if same else []),
+            *([f"the same on both sides, so not compared: {_name_models(same)}"] if same else []),
             *([_NOT_COMPARED] if any(run.has_load for run in runs) else []),
         ),
         [image for pair in compared for image in pair.changed or ()] if with_images else None,
@@ -185,21 +191,14 @@ def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -
     return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
 
 
-def _explain_same_sides(side: Side) -> str:
-    return (
-        f"both sides are run {side.run_id}: name two runs, or what to compare in it with"
-        " --models A B or --thresholds A B"
-    )
-
-
-def _name_same(rows: Sequence[Row]) -> str:
+def _name_models(rows: Sequence[Row]) -> str:
     names = dict.fromkeys(
         f"all exits of {row['model']}"
         if row["kind"] == "exits" and row["exit_blocks"]
         else str(row["model"])
         for row in rows
     )
-    return f"the same on both sides, so not compared: {list_some([*names])}"
+    return list_some([*names])
 
 
 def _locate(row: Row) -> tuple[object, object]:

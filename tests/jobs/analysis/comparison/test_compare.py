@@ -178,11 +178,11 @@ def test_no_cell_is_compared_with_itself(nights: Nights) -> None:
     (left_out,) = (note for note in comparison.notes if "flat" in note)
     assert left_out == "the same on both sides, so not compared: flat"
     assert left_out in " ".join(describe_comparison(comparison).split())
-    for same in (
-        (Side("a", threshold=0.5), Side("a", threshold=0.5 + 1e-12)),
-        (Side("a", "flat", 0.5), Side("a", "flat", 0.25)),
+    for models, *same in (
+        ("dynn, flat", Side("a", threshold=0.5), Side("a", threshold=0.5 + 1e-12)),
+        ("flat", Side("a", "flat", 0.5), Side("a", "flat", 0.25)),
     ):
-        with pytest.raises(UsageError, match="both sides are run a"):
+        with pytest.raises(UsageError, match=f"the same cells of run a, of {models}: name two"):
             compare(nights.root, *same)
 
 
