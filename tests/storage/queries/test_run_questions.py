@@ -74,6 +74,31 @@ def test_the_summary_leaves_out_what_was_skipped_without_an_answer(build: Builde
     ]
 
 
+def test_the_summary_shows_cells_that_never_began_with_those_of_their_device(
+    build: Builder,
+) -> None:
+    """If the run has one node of it: a cell gets its node with its first rows. Not of two nodes."""
+    twin = _twin(build)
+    twin.cell(node="elsewhere")
+    twin.store()
+    build.cell(model="begun", position=2)
+    build.cell(model="b", node=None, status="queued", position=3)
+    build.cell(model="a", node=None, status="queued", position=1)
+    for node in ("one", "two", None):
+        build.cell(model="split", device="cuda", node=node)
+    build.cell(model="alone", device="jetson", node=None)
+    build.store()
+    assert _answers(build.root, "summary", "device", "node", "model") == [
+        ("cpu", "node-a", "a"),
+        ("cpu", "node-a", "begun"),
+        ("cpu", "node-a", "b"),
+        ("cuda", "one", "split"),
+        ("cuda", "two", "split"),
+        ("cuda", None, "split"),
+        ("jetson", None, "alone"),
+    ]
+
+
 def test_the_images_of_a_run_have_paths_labels_and_names(build: Builder) -> None:
     """Those of its data sets alone, in order, each once; another run has one of these too."""
     columns = {"image_id": [1, 0], "path": ["b", "a"], "label": [7, 3], "class_name": ["cat", None]}
@@ -229,7 +254,7 @@ def test_which_times_are_not_to_be_believed(build: Builder) -> None:
         ("latency", "done", 0, False, MODE),
         ("latency", "done", 0, False, f"bad; {MODE}"),
         ("latency", "failed", 0, False, "Error: no"),
-        ("latency", "running", 0, True, None),
+        ("latency", "queued", 0, True, None),
         ("exit_costs", "done", 0, False, None),
         ("profile", "done", 0, False, None),
         ("exits", "done", 0, False, "not finite"),
