@@ -266,8 +266,8 @@ def _choose_served(
             raise UsageError("--write needs one choice: give --at RATE, too")
         show(describe_rates(find_rates(results, run_id, max_p99_ms, narrowing), max_p99_ms))
         return
-    best, every = choose_at_rate(results, run_id, max_p99_ms, per_s, narrowing)
-    show(describe_candidates(best, every, max_p99_ms))
+    best, every, left_out = choose_at_rate(results, run_id, max_p99_ms, per_s, narrowing)
+    show(describe_candidates(best, every, max_p99_ms, left_out))
     if write:
         write_thresholds(results, run_id, pass_of(results, run_id, best), best.vector, write)
         narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")

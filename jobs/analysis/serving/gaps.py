@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from jobs.analysis.serving.left_out import explain_no_p99, name_reasons
 from jobs.analysis.serving.limit import P99_SAMPLES, Candidate, RateLimit
 from jobs.analysis.serving.served import NO_STATIC_TIMES, NO_TIMES
-from jobs.common.formatting import Row, list_some
+from jobs.common.formatting import Row
 
 NO_ACCURACY = "acc@1: not known without a finished all-exit pass (measure: [accuracy])"
-
-_OF_OTHERS = ("accuracy:", "p50 ", "p90 ")
-"""How the parts of a cell's note begin that do not say why it has no 99th percentile."""
-
-
-def name_reasons(reasons: Iterable[tuple[str, str]]) -> list[str]:
-    """Return each reason once, with the names that it holds for; an empty reason is none."""
-    about: dict[str, list[str]] = {}
-    for reason, name in reasons:
-        if reason:
-            about.setdefault(reason, []).append(name)
-    return [f"{reason} ({list_some(names, '; ')})" for reason, names in about.items()]
 
 
 def explain_unsimulated(row: Row) -> str:
@@ -78,17 +67,12 @@ def _explain_no_rate(each: RateLimit) -> str:
     cell = each.exceeded
     if cell and cell.per_s == lowest and not cell.row["is_overloaded"]:
         return f"{cell.floor[1]} at {lowest:g}/s, its lowest rate, is above the limit"
-    return f"{_explain_no_p99(each.row)}, at {lowest:g}/s"
+    return f"{explain_no_p99(each.row)}, at {lowest:g}/s"
 
 
 def _gaps_of(each: Candidate) -> Iterator[str]:
     if each.acc1 is None:
         yield NO_ACCURACY
     if each.p99_ms is None:
-        why = "overloaded in the simulation" if each.is_simulated else _explain_no_p99(each.row)
+        why = "overloaded in the simulation" if each.is_simulated else explain_no_p99(each.row)
         yield f"no p99: {why}"
-
-
-def _explain_no_p99(row: Row) -> str:
-    said = [part for part in (row["note"] or "").split("; ") if not part.startswith(_OF_OTHERS)]
-    return "; ".join(said) or "not known"

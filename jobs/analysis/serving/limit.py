@@ -16,9 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
+from jobs.analysis.serving.left_out import explain_left_out, is_meant, read_meant
 from jobs.analysis.serving.service_times import Indices, ServiceTimes, read_service_times
 from jobs.analysis.serving.simulation import SimulatedResponses, simulate_rate
-from jobs.analysis.thresholds.choose import read_bounds, read_exit_answers, read_points
+from jobs.analysis.thresholds.choose import (
+    format_narrowing,
+    read_bounds,
+    read_exit_answers,
+    read_points,
+)
 from jobs.analysis.thresholds.exit_answers import Vector
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
@@ -120,7 +126,7 @@ class RateLimit:
 
 def choose_at_rate(
     root: storage.Root, run_id: str, limit_ms: float, per_s: float, narrowing: Mapping[str, str]
-) -> tuple[Candidate, list[Candidate]]:
+) -> tuple[Candidate, list[Candidate], list[str]]:
     """Choose the highest accuracy whose 99th percentile is within a limit at a rate.
 
     Args:
@@ -131,7 +137,8 @@ def choose_at_rate(
             percentile, all is simulated.
         narrowing: required values of some of NARROWING.
 
-    Returns: the best, and all that were compared; a measured one if any was measured there.
+    Returns: the best, all that were compared, measured ones if any was measured there, and if none
+        was, which models can be neither measured nor simulated, and why.
 
     Raises:
         UsageError: nothing is within the limit, nothing is known, or it is of several data sets; or
@@ -143,6 +150,7 @@ def choose_at_rate(
             f"--at {per_s:g}: give requests per second, from {MIN_ARRIVALS_PER_S:g} to"
             f" {MAX_REQUESTS:,}, as in a grid"
         )
+    cells = read_meant(root, run_id, narrowing)
     rows = _served(root, run_id, narrowing)
     measured = [*map(_measured, rows)]
     served = [each for each in measured if each.per_s == per_s]
@@ -160,15 +168,22 @@ def choose_at_rate(
             for model in _simulable(root, run_id, rows, narrowing)
         ]
     )
+    there, compared = [each.row for each in served], [each.row for each in every]
+    left_out = [] if is_measured else explain_left_out(root, run_id, cells, there, compared)
     if not every:
+        if there:
+            listed = "".join(f"\n  {reason}" for reason in left_out)
+            asked = f"{format_narrowing(narrowing)} at {per_s:g}/s"
+            raise UsageError(f"run {run_id} has no 99th percentile{asked}:{listed}")
         raise UsageError(_nothing_known(run_id, rows, narrowing, f" at {per_s:g}/s"))
     _check_dataset(run_id, every)
     within = [each for each in every if each.p99_ms is not None and each.p99_ms <= limit_ms]
     if not within:
-        raise UsageError(_none_within(every, limit_ms, per_s))
+        more = "".join(f"\n  not compared: {reason}" for reason in left_out)
+        raise UsageError(_none_within(every, limit_ms, per_s) + more)
     best = max(within, key=lambda each: (each.acc1 or 0.0, -(each.p99_ms or 0.0)))
     bounded = _with_bound(root, run_id, best)
-    return bounded, [bounded if each is best else each for each in every]
+    return bounded, [bounded if each is best else each for each in every], left_out
 
 
 def _check_limit(limit_ms: float) -> None:
@@ -212,6 +227,7 @@ def find_rates(
         UsageError: nothing is known, or the limit is not finite.
     """
     _check_limit(limit_ms)
+    read_meant(root, run_id, narrowing)
     rows = _served(root, run_id, narrowing)
     models = list(_simulable(root, run_id, rows, narrowing, only_served=bool(rows)))
     simulated = {_key(model.row): model for model in models}
@@ -246,7 +262,7 @@ def _served(root: storage.Root, run_id: str, narrowing: Mapping[str, str]) -> li
     table = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id)
     rows: list[Row] = table.to_pylist()
     places = {key: place for place, key in enumerate(dict.fromkeys(map(_key, rows)))}
-    meant = _with_lent(root, run_id, [row for row in rows if _is_meant(row, narrowing)])
+    meant = _with_lent(root, run_id, [row for row in rows if is_meant(row, narrowing)])
     return sorted(meant, key=lambda row: places[_key(row)])
 
 
@@ -287,10 +303,6 @@ def _passes(root: storage.Root, run_id: str) -> list[Row]:
         root, "choosable", run_ids=[run_id], run_id=run_id
     ).to_pylist()
     return cells
-
-
-def _is_meant(row: Row, narrowing: Mapping[str, str]) -> bool:
-    return all(str(row[name]) == value for name, value in narrowing.items())
 
 
 def _key(row: Row) -> tuple[object, ...]:
@@ -375,7 +387,7 @@ def _simulable(
     wanted = {_key(row) for row in served}
     for row in _ladder(root, run_id):
         is_static = row["threshold"] is None and not row["thresholds"]
-        if not is_static or not _is_meant(row, narrowing) or row["kind"] != "latency":
+        if not is_static or not is_meant(row, narrowing) or row["kind"] != "latency":
             continue
         if only_served and _key(row) not in wanted:
             continue
@@ -385,7 +397,7 @@ def _simulable(
             yield _make(row, row["acc1"], times, times.image_ids, exits)
     for cell in _passes(root, run_id):
         times = read_service_times(root, run_id, cell["cell_id"])
-        if not times or not _is_meant(cell, narrowing):
+        if not times or not is_meant(cell, narrowing):
             continue
         answers = read_exit_answers(root, run_id, cell)
         ids = np.array(
@@ -430,11 +442,10 @@ def _make(
 def _nothing_known(
     run_id: str, rows: Sequence[Row], narrowing: Mapping[str, str], at: str = ""
 ) -> str:
-    asked = "".join(f" --{key} {value}" for key, value in narrowing.items())
     served = sorted({row["arrivals_per_s"] for row in rows})
     known = f"it was served at {', '.join(f'{rate:g}' for rate in served)}/s; " if served else ""
     return (
-        f"run {run_id} has no response{asked and f' with{asked}'}{at}: {known}"
+        f"run {run_id} has no response{format_narrowing(narrowing)}{at}: {known}"
         "`measure: [serving]` measures it, and it is simulated from exit costs at batch 1 and the"
         " answers of every exit (`measure: [accuracy, latency, exit_costs]`)"
     )
@@ -443,6 +454,11 @@ def _nothing_known(
 def _none_within(every: Sequence[Candidate], limit_ms: float, per_s: float) -> str:
     known = [each for each in every if each.p99_ms is not None]
     what = "simulated" if every[0].is_simulated else "measured"
+    if not known and every[0].is_simulated:
+        return (
+            f"nothing is within {limit_ms:g} ms at {per_s:g}/s: all are overloaded in the"
+            " simulation; choose a lower rate with --at"
+        )
     if not known:
         return (
             f"no 99th percentile is known at {per_s:g}/s: all are overloaded, not valid, or have"

@@ -27,8 +27,10 @@ MOST_LISTED = 12
 """Simulated candidates that are listed: those nearest to the chosen one in accuracy."""
 
 
-def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: float) -> str:
-    """Describe the chosen model and threshold, and what it was compared with."""
+def describe_candidates(
+    best: Candidate, every: Sequence[Candidate], limit_ms: float, left_out: Sequence[str] = ()
+) -> str:
+    """Describe the chosen model and threshold, what it was compared with, and what it was not."""
     how = "simulated from exit costs, not measured" if best.is_simulated else "as measured"
     listed = sorted(
         every, key=lambda each: (each is not best, abs((each.acc1 or 0.0) - (best.acc1 or 0.0)))
@@ -65,6 +67,7 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         )
     said += explain_few_times(each.timed for each in every)
     said += explain_candidates([each for each in every if id(each) in shown])
+    said += [f"not compared: {reason}" for reason in left_out]
     if lender := best.row.get("accuracy_from"):
         said.append(
             f"accuracy is borrowed from {lender}; ±: the device's own is within this in 95 % of"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -276,15 +276,23 @@ def _only(cells: list[Row], run_id: str, narrowing: Mapping[str, str]) -> Row:
             f"run {run_id} has no finished all-exit pass of a model with gates: there is nothing to"
             " choose (`measure: [accuracy]` makes such passes)"
         )
-    shown = meant or cells
-    differing = [key for key in NARROWING if len({str(c[key]) for c in shown}) > 1]
-    listed = "\n".join(
-        "  " + " ".join(f"--{key} {c[key]}" for key in differing or ("model", "dataset"))
-        for c in shown
-    )
-    asked = " ".join(f"--{key} {value}" for key, value in narrowing.items())
-    problem = f"{len(meant)} all-exit passes" + (f" with {asked}" if asked else "")
+    listed = list_choices(meant) if meant else list_choices(cells, narrowing)
+    problem = f"{len(meant)} all-exit passes{format_narrowing(narrowing)}"
     raise UsageError(f"run {run_id} has {problem}; choose one of:\n{listed}")
+
+
+def format_narrowing(narrowing: Mapping[str, str]) -> str:
+    """Format what was asked for: ` with --model dynn`; empty if nothing was."""
+    asked = "".join(f" --{key} {value}" for key, value in narrowing.items())
+    return asked and f" with{asked}"
+
+
+def list_choices(cells: Sequence[Row], asked: Collection[str] = ()) -> str:
+    """List the options that tell cells apart, and those that were asked, a line for each choice."""
+    listed = [key for key in NARROWING if key in asked or len({str(c[key]) for c in cells}) > 1]
+    keys = listed or ("model", "dataset")
+    lines = ("  " + " ".join(f"--{key} {c[key]}" for key in keys) for c in cells)
+    return "\n".join(dict.fromkeys(lines))
 
 
 def storable(thresholds: Vector) -> Vector:

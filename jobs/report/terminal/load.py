@@ -10,8 +10,8 @@ from jobs.analysis.serving.gaps import (
     NO_ACCURACY,
     explain_few_times,
     explain_unsimulated,
-    name_reasons,
 )
+from jobs.analysis.serving.left_out import name_reasons
 from jobs.analysis.serving.served import ServedCell, has_load, read_served
 from jobs.analysis.serving.simulation import PERCENTILES
 from jobs.common.errors import UsageError

@@ -24,7 +24,7 @@ from jobs.analysis.serving.limit import (
     find_rates,
     pass_of,
 )
-from jobs.analysis.serving.served import read_served
+from jobs.analysis.serving.served import NO_TIMES, read_served
 from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.view import describe_candidates, describe_rates
 from jobs.cli import main
@@ -44,7 +44,7 @@ measure: [accuracy, latency, exit_costs, throughput, serving]
 latency: {rounds: 2, warmup_images: 4}
 serving: {arrivals: [40], seconds: 2}
 """
-RUN = "loaded"
+PLAIN = GRID.replace(", throughput, serving", "").replace("name: loaded", "name: plain")
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,7 @@ def test_every_gap_has_its_reason(root: Path, run_id: str) -> None:
 
 def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:
     """Nothing below the ladder, and asked for alone it says what to do."""
-    text = GRID.replace(", throughput, serving", "").replace("name: loaded", "name: plain")
-    root = ran(text)
+    root = ran(PLAIN)
     run = storage.list_runs(root)[0].run_id
     assert load(root, run) == ""
     for view in (load_alone, partial(encode_load, form="json")):
@@ -147,7 +146,7 @@ def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:
 
 def test_without_enough_requests_the_choice_is_simulated(root: Path, run_id: str) -> None:
     """And says so; thresholds that were not served are among what it chooses from."""
-    best, every = choose_at_rate(root, run_id, 1000.0, 40.0, {})
+    best, every, _ = choose_at_rate(root, run_id, 1000.0, 40.0, {})
     assert best.is_simulated
     assert best.acc1 == max(each.acc1 for each in every if each.acc1 is not None)
     assert len(every) > 5
@@ -189,15 +188,59 @@ def test_what_cannot_be_chosen(root: Path, run_id: str) -> None:
     """Each refusal says what there is."""
     with pytest.raises(UsageError, match="nothing is within 1e-06 ms at 40/s: the lowest 99th"):
         choose_at_rate(root, run_id, 1e-6, 40.0, {})
-    with pytest.raises(UsageError, match=r"has no response with --model other at 40/s"):
-        choose_at_rate(root, run_id, 50.0, 40.0, {"model": "other"})
-    with pytest.raises(UsageError, match=r"`measure: \[serving\]` measures it"):
-        find_rates(root, run_id, 50.0, {"model": "other"})
+    said = f"run {run_id} has nothing with --model other; choose one of:"
+    for choose in (partial(choose_at_rate, per_s=40.0), find_rates):
+        with pytest.raises(UsageError) as refused:
+            choose(root, run_id, 50.0, narrowing={"model": "other"})
+        assert str(refused.value) == f"{said}\n  --model flat\n  --model dynn"
+    with pytest.raises(
+        UsageError, match=r"has nothing with --device tpu.*\n  --model flat --device"
+    ):
+        find_rates(root, run_id, 50.0, {"device": "tpu"})
+
+
+def test_a_simulation_can_be_overloaded(ran: Callable[[str], Path]) -> None:
+    """Of a run without serving cells, for which `summary --load` has nothing."""
+    root = ran(PLAIN)
+    run = storage.list_runs(root)[0].run_id
+    said = "nothing is within 100 ms at 100000/s: all are overloaded in the simulation; choose a"
+    with pytest.raises(UsageError, match=said) as refused:
+        choose_at_rate(root, run, 100.0, 100_000.0, {})
+    assert "--load" not in str(refused.value)
+
+
+def test_what_is_neither_measured_nor_simulated_is_named(
+    ran: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason: of one choice, of a refusal, and if it was not served at all."""
+    root = ran(GRID.replace("exit_costs, throughput, ", ""))
+    run = storage.list_runs(root)[0].run_id
+    requests = read_served(root, run)[0].row["requests"]
+    why = f"p99 needs 662 requests, has {requests}; {NO_TIMES}"
+    best, every, left_out = choose_at_rate(root, run, 5000.0, 40.0, {})
+    assert [each.name for each in every] == ["flat"]
+    assert left_out == [f"{why} (dynn at 0.4; dynn at 0.6)"]
+    text = " ".join(describe_candidates(best, every, 5000.0, left_out).split())
+    assert f"– not compared: {left_out[0]}" in text
+    with pytest.raises(UsageError, match="the lowest 99th") as refused:
+        choose_at_rate(root, run, 1e-6, 40.0, {})
+    assert str(refused.value).endswith(f"\n  not compared: {left_out[0]}")
+    with pytest.raises(UsageError) as refused:
+        choose_at_rate(root, run, 5000.0, 40.0, {"model": "dynn"})
+    said = f"run {run} has no 99th percentile with --model dynn at 40/s:\n  {left_out[0]}"
+    assert str(refused.value) == said
+    *_, left_out = choose_at_rate(root, run, 5000.0, 1.0, {})
+    assert left_out == [f"not served at this rate; {NO_TIMES} (dynn)"]
+    with pytest.raises(UsageError, match="it was served at 40/s; `measure"):
+        choose_at_rate(root, run, 5000.0, 1.0, {"model": "dynn"})
+    monkeypatch.setattr(storage, "named_query", Planted([]).named_query(storage.named_query))
+    *_, left_out = choose_at_rate(root, run, 5000.0, 40.0, {})
+    assert left_out == [f"not served at this rate; {NO_TIMES} (dynn)"]
 
 
 def test_the_chosen_one_is_listed(root: Path, run_id: str) -> None:
     """Even if more than are listed have the same accuracy."""
-    best, every = choose_at_rate(root, run_id, 1000.0, 40.0, {})
+    best, every, _ = choose_at_rate(root, run_id, 1000.0, 40.0, {})
     alike = [replace(each, acc1=best.acc1) for each in every]
     (place,) = (place for place, each in enumerate(every) if each is best)
     last = [*alike[:place], *alike[place + 1 :], alike[place]]
@@ -253,7 +296,7 @@ def test_accuracies_of_several_data_sets_do_not_compare(several: Path) -> None:
     with pytest.raises(UsageError, match="2 data sets, whose accuracies do not compare") as refused:
         choose_at_rate(several, run_id, 5000.0, 20.0, {})
     assert str(refused.value).endswith("  --dataset digits/test@12\n  --dataset digits/train@8")
-    best, every = choose_at_rate(several, run_id, 5000.0, 20.0, {"dataset": "digits/train@8"})
+    best, every, _ = choose_at_rate(several, run_id, 5000.0, 20.0, {"dataset": "digits/train@8"})
     text = describe_candidates(best, every, 5000.0)
     assert re.search(r"threads +acc@1", text)
     assert max(map(len, text.splitlines())) <= 80
@@ -323,7 +366,7 @@ def test_the_highest_accuracy_within_the_limit(
     root: Path, run_id: str, rate: float, limit_ms: float, expected: int
 ) -> None:
     """As measured, static or not; a limit that is just met is met."""
-    best, every = choose_at_rate(root, run_id, limit_ms, rate, {})
+    best, every, _ = choose_at_rate(root, run_id, limit_ms, rate, {})
     assert not best.is_simulated
     assert best.acc1 == 90.0 - expected
     assert len(every) == 3
@@ -357,7 +400,7 @@ def test_what_was_measured_refutes_a_simulated_choice(
         row["p99_ms"] = row["p99_ms"] and 100 * row["p99_ms"]
 
     def said(limit_ms: float, rate: float, model: str = "dynn") -> str:
-        _, every = choose_at_rate(root, run_id, limit_ms, rate, {"model": model})
+        _, every, _ = choose_at_rate(root, run_id, limit_ms, rate, {"model": model})
         (best,) = (each for each in every if each.name in (model, f"{model} at 0.6"))
         assert best.is_simulated
         return " ".join(describe_candidates(best, every, limit_ms).split())
@@ -367,7 +410,7 @@ def test_what_was_measured_refutes_a_simulated_choice(
     assert p99 in said(6000.0, 4.1)
     assert said(8000.0, 4.1).count(refuted) == 0, "a limit that is just met is met"
     assert said(7999.0, 3.9).count(refuted) == 0, "a higher rate refutes nothing"
-    _, every = choose_at_rate(root, run_id, 6000.0, 4.1, {"model": "dynn"})
+    _, every, _ = choose_at_rate(root, run_id, 6000.0, 4.1, {"model": "dynn"})
     deeper = planted.rows[2]["threshold"]
     assert all((each.refuting is None) == (each.row["threshold"] < deeper) for each in every)
     assert f"{refuted} 5/s, since an overload was measured of flat at 4/s" in said(1e9, 5.0, "flat")
@@ -393,11 +436,11 @@ def test_what_was_measured_refutes_a_simulated_choice(
 @pytest.mark.usefixtures("planted")
 def test_a_choice_has_its_pass(root: Path, run_id: str) -> None:
     """Thresholds of a model with gates can be written; a static model has none."""
-    best, _ = choose_at_rate(root, run_id, 50.0, 20.0, {"model": "dynn"})
+    best, *_ = choose_at_rate(root, run_id, 50.0, 20.0, {"model": "dynn"})
     assert pass_of(root, run_id, best)["model"] == "dynn"
     assert len(best.vector) == 2
     assert all(math.isfinite(value) for value in best.vector)
-    best, _ = choose_at_rate(root, run_id, 50.0, 10.0, {"model": "flat"})
+    best, *_ = choose_at_rate(root, run_id, 50.0, 10.0, {"model": "flat"})
     with pytest.raises(UsageError, match="flat has no thresholds to write: it is static"):
         pass_of(root, run_id, best)
 
