@@ -51,7 +51,7 @@ ROWS_A_SHARD = 1_000
 TOGETHER = (1, 8, 64)
 """Shards that arrive together."""
 
-LADDER_AIM_S, SCAN_AIM, INGEST_AIM = 0.5, 1.2, 0.5
+LADDER_AIM_S, SCAN_AIM, INGEST_AIM = 0.5, 1.1, 0.5
 DONE = {"status": ["done"]}
 RECORDS = "runs/*/data/records-*.parquet"
 SORTED_BY = "run_id, cell_id, round, image_id"
